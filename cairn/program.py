@@ -1,0 +1,164 @@
+"""Programs and what running one can come to: pure values, no sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may use. The host's own clocks and counters judge each of them.
+
+    `seconds` is sandbox time per program (time in external functions does not count), `wall_seconds`
+    the whole task's real time, `memory_mb` and `recursion` the sandbox's, `calls` all external calls of
+    a task, `llm_calls` the ask_llm calls among them, `steps` the programs a model may write, `repairs` how
+    often one program may be sent back because its check failed, `output_chars` what one step's printed
+    output is cut to before the model sees it, `file_bytes` the largest file read or written.
+    """
+
+    seconds: float = 60.0
+    wall_seconds: float = 1800.0
+    memory_mb: int = 100
+    recursion: int = 1000
+    calls: int = 20_000
+    llm_calls: int = 500
+    steps: int = 12
+    repairs: int = 3
+    output_chars: int = 8_000
+    file_bytes: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Restricted Python for the sandbox, and who wrote it.
+
+    `label` is how people see its origin: a model's id, a file's name, or
+    "built-in recipe add_docstrings (no model planned this)". `repairs` counts the answers that were
+    sent back before this one passed its check.
+    """
+
+    text: str
+    label: str
+    repairs: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a program from running, at a line and column counted from 1 (0: unknown).
+
+    `hint` tells a model or a person what to write instead.
+    """
+
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.message}" + (f" Hint: {self.hint}" if self.hint else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a program says it did; never taken as what it did."""
+
+    summary: str
+    changed_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every outcome has: how long, how much output, how many calls.
+
+    `output` is the printed text, bounded; `output_dropped` counts the characters that did not fit.
+    `seconds` is sandbox plus host time of this program.
+    """
+
+    output: str = ""
+    output_dropped: int = 0
+    seconds: float = 0.0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The program ended by itself or at `submit_result`; `submission` is None when it did not submit.
+
+    `value` is the repr of a final expression, or "" for none.
+    """
+
+    run: Run
+    submission: Submission | None = None
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFailed:
+    """The program raised, or did not compile. `traceback` is as the program's author should read it."""
+
+    run: Run
+    error_type: str
+    message: str
+    line: int = 0
+    traceback: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The host stopped the program at a limit. `limit` is the name of a field of `Limits`."""
+
+    run: Run
+    limit: str
+    allowed: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The sandbox's worker died; the fault is not known to be the program's."""
+
+    run: Run
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A person or a deadline ended the program."""
+
+    run: Run
+    detail: str = ""
+
+
+ExecutionResult = Finished | CodeFailed | LimitReached | Crashed | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One program of a task and what came of it; steps are counted from 1."""
+
+    number: int
+    program: Program
+    result: ExecutionResult
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One external call as the journal has it. `step` and `number` count from 1; `number` runs over the
+    whole task. `arguments` and `result` are short texts for people; `error` is "" when the call returned.
+    """
+
+    number: int
+    step: int
+    name: str
+    arguments: str
+    result: str = ""
+    error: str = ""
+    started_at: float = 0.0
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0

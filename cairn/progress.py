@@ -1,0 +1,90 @@
+"""What a running task tells whoever watches: plain events, drawn elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cairn.program import CallRecord, Problem, Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A new program is wanted; `of` is the step limit."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A model is asked for a program. `repair` counts the answers already sent back."""
+
+    model: str
+    repair: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """The model is writing; `characters` so far."""
+
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A model answered; tokens are 0 where the provider sent none."""
+
+    model: str
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """A program is compiled and type-checked; nothing runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailed:
+    """The check found problems; they go back to the model while its repair budget lasts."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A program runs."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallMade:
+    """An external call returned or failed, and is in the journal."""
+
+    record: CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing happens for `seconds`, and why."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A program ended, one way or another."""
+
+    step: Step
+
+
+Event = StepStarted | Asking | Writing | Answered | Checking | CheckFailed | Running | CallMade | Waiting | StepEnded
+Observer = Callable[[Event], None]
+
+
+def unobserved(_event: Event) -> None:
+    """An observer that watches nothing."""

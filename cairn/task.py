@@ -1,0 +1,125 @@
+"""A task, its statuses, and the legal moves between them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from cairn.errors import IllegalMove
+
+ID_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels: an id never spells a word, and never looks like a number
+ID_LENGTH = 6
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands; the value is the word shown to people and kept in the ledger."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    IN_REVIEW = "in review"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_S = TaskStatus
+MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = MappingProxyType(
+    {
+        _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.FAILED}),
+        _S.RUNNING: frozenset({_S.IN_REVIEW, _S.FAILED, _S.CANCELLED, _S.QUEUED}),
+        _S.IN_REVIEW: frozenset({_S.ACCEPTED, _S.REJECTED}),
+        _S.ACCEPTED: frozenset({_S.IN_REVIEW}),  # undo
+        _S.REJECTED: frozenset({_S.IN_REVIEW}),  # a rejection taken back
+        _S.FAILED: frozenset(),
+        _S.CANCELLED: frozenset(),
+    }
+)
+
+OPEN: frozenset[TaskStatus] = frozenset({_S.QUEUED, _S.RUNNING, _S.IN_REVIEW})
+
+
+@dataclass(frozen=True, slots=True)
+class CodeOrigin:
+    """Where a task's programs come from, fixed when the task is submitted.
+
+    `source` names a code source ("model", "file" or "recipe"). `name` is the model's id, the file's
+    name or the recipe's name. `program` is the text of a given file, kept with the task so that a retry
+    needs no file. `parameters` are a recipe's.
+    """
+
+    source: str
+    name: str
+    program: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished task left, in the few figures a list shows."""
+
+    summary: str = ""
+    files_changed: int = 0
+    lines_added: int = 0
+    lines_removed: int = 0
+    steps: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a person asked for. Times are seconds since the epoch, UTC.
+
+    `reason` says why a task is failed, rejected, cancelled or waiting, in one line.
+    """
+
+    id: str
+    request: str
+    origin: CodeOrigin
+    status: TaskStatus = TaskStatus.QUEUED
+    reason: str = ""
+    attempt: int = 0
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    retry_of: str | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def moved_to(self, status: TaskStatus, *, reason: str = "") -> Task:
+        """The same task in another status. Raises IllegalMove where `MOVES` has no such move."""
+        require_move(self.id, self.status, status)
+        return replace(self, status=status, reason=reason)
+
+
+def require_move(task_id: str, now: TaskStatus, wanted: TaskStatus) -> None:
+    """Raises IllegalMove, with the way out, unless `MOVES` allows `now` to become `wanted`."""
+    if wanted in MOVES[now]:
+        return
+    raise IllegalMove(
+        f"Task {task_id} is {now}, so it cannot become {wanted}.",
+        fix=_WAY_OUT[now].format(id=task_id),
+    )
+
+
+_WAY_OUT: Mapping[TaskStatus, str] = MappingProxyType(
+    {
+        _S.QUEUED: "cairn list   shows when it has run.",
+        _S.RUNNING: "cairn show {id}   shows how far it is.",
+        _S.IN_REVIEW: "cairn diff {id}   then accept or reject it.",
+        _S.ACCEPTED: "cairn undo {id}   takes it back first.",
+        _S.REJECTED: "cairn retry {id}   runs it again from today's files.",
+        _S.FAILED: "cairn show {id}   says why; cairn retry {id}   runs it again.",
+        _S.CANCELLED: "cairn retry {id}   runs it again from today's files.",
+    }
+)
+
+
+def new_id(rng: random.Random) -> str:
+    """A task id of six consonants: 64 million of them, typed without a shift key."""
+    return "".join(rng.choice(ID_LETTERS) for _ in range(ID_LENGTH))
