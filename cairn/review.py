@@ -1,0 +1,68 @@
+"""What a person judges: a task, its programs, its submission, and what it really changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cairn.changes import ChangeKind, ChangeSet
+from cairn.program import CallRecord, LimitReached, Step, Submission
+from cairn.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a submission said it changed against what did change; both sorted."""
+
+    confirmed: tuple[str, ...] = ()
+    claimed_only: tuple[str, ...] = ()
+    unclaimed: tuple[str, ...] = ()
+
+    @classmethod
+    def compare(cls, submission: Submission | None, changes: ChangeSet) -> Claims:
+        """A folder named with a trailing "/" claims every change below it; a rename may be claimed by either name."""
+        claimed = {name.removeprefix("./") for name in (submission.changed_files if submission else ())}
+        folders = tuple(name for name in claimed if name.endswith("/"))
+        real = set(changes.paths)
+        aliases = {change.path: change.renamed_from for change in changes if change.renamed_from is not None}
+        covered = {path for path in real if path in claimed or path.startswith(folders or ("\0",))}
+        covered |= {new for new, old in aliases.items() if {new, old} & covered}
+        covered |= {old for new, old in aliases.items() if new in covered}
+        idle = {name for name in claimed - real if not (name in folders and any(p.startswith(name) for p in real))}
+        return cls(tuple(sorted(covered)), tuple(sorted(idle)), tuple(sorted(real - covered)))
+
+    @property
+    def agree(self) -> bool:
+        """True when the submission named each changed path and no other."""
+        return not self.claimed_only and not self.unclaimed
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Everything `cairn show` can tell of a task.
+
+    `stale` are paths that the user changed after the task first read or changed them. `conflicts` says for each path
+    that cannot be merged why, as accept would; empty means that accept would go through now.
+    """
+
+    task: Task
+    submission: Submission | None
+    changes: ChangeSet
+    steps: tuple[Step, ...] = ()
+    calls: tuple[CallRecord, ...] = ()
+    stale: tuple[str, ...] = ()
+    conflicts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def claims(self) -> Claims:
+        """The submission judged by the changes."""
+        return Claims.compare(self.submission, self.changes)
+
+    @property
+    def limit(self) -> LimitReached | None:
+        """The limit that ended the last step, if one did."""
+        last = self.steps[-1].result if self.steps else None
+        return last if isinstance(last, LimitReached) else None
+
+    def count(self, kind: ChangeKind) -> int:
+        """How many changes are of that kind."""
+        return sum(change.kind is kind for change in self.changes)
