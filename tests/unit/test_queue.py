@@ -1,0 +1,272 @@
+"""The ledger: durable, one winner per claim, no illegal move, nothing forgotten."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from cairn.errors import DamagedFile, IllegalMove, NotFound, UsageProblem
+from cairn.queue import LEASE_SECONDS, Owner, TaskEvent, TaskQueue
+from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus
+
+FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
+RECIPE = CodeOrigin("recipe", "replace_text", parameters={"old": "a", "new": "b"})
+HERE = Owner.this_process()
+
+
+class Clock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(tmp_path, clock):
+    with TaskQueue(tmp_path / "cairn.db", clock=clock, rng=random.Random(1)) as queue:
+        yield queue
+
+
+def test_a_task_comes_back_as_it_was_put_in(queue, tmp_path, clock):
+    added = queue.add("replace a", RECIPE, retry_of="zzzzzz")
+
+    with TaskQueue(tmp_path / "cairn.db") as again:
+        assert again.get(added.id) == added
+    assert added == Task(added.id, "replace a", RECIPE, created_at=1000.0, retry_of="zzzzzz")
+
+
+def test_any_unique_prefix_names_a_task_in_any_case(queue):
+    task = queue.add("one", FILE)
+
+    assert queue.get(task.id[:3].upper()) == task
+
+
+def test_a_prefix_of_none_is_not_found_and_a_prefix_of_two_names_both(queue):
+    ids = sorted(queue.add(str(n), FILE).id for n in range(60))
+    shared = next(a[0] for a, b in itertools.pairwise(ids) if a[0] == b[0])
+
+    with pytest.raises(UsageProblem, match=f"'{shared}' fits more than one task"):
+        queue.get(shared)
+    for missing in ("aaaa", "", "  ", "%", "_", "x~", "'"):
+        with pytest.raises(NotFound, match="No task has an id that starts with"):
+            queue.get(missing)
+
+
+def test_tasks_are_listed_newest_first_and_by_status(queue, clock):
+    first = queue.add("first", FILE)
+    clock.now += 1
+    second = queue.add("second", FILE)
+    running = queue.claim(HERE, first.id)
+
+    assert queue.tasks() == (second, running)
+    assert queue.tasks([TaskStatus.QUEUED]) == (second,)
+    assert queue.tasks(limit=1) == (second,)
+
+
+def test_a_claim_takes_the_oldest_queued_task_once(queue, clock):
+    first = queue.add("first", FILE)
+    clock.now += 1
+    second = queue.add("second", FILE)
+
+    claimed = [queue.claim(HERE) for _ in range(3)]
+
+    assert [task and task.id for task in claimed] == [first.id, second.id, None]
+    assert claimed[0].status is TaskStatus.RUNNING
+    assert claimed[0].attempt == 1
+
+
+def test_of_many_claimants_each_task_has_exactly_one(tmp_path):
+    with TaskQueue(tmp_path / "cairn.db") as queue:
+        ids = {queue.add(str(n), FILE).id for n in range(60)}
+
+    def claim_all(_worker: int) -> list[str]:
+        with TaskQueue(tmp_path / "cairn.db") as mine:
+            return [task.id for task in iter(lambda: mine.claim(HERE), None)]
+
+    with ThreadPoolExecutor(6) as pool:
+        claimed = [task_id for ids_of_one in pool.map(claim_all, range(6)) for task_id in ids_of_one]
+
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_every_move_is_an_event(queue, clock):
+    task = queue.add("x", FILE)
+    clock.now = 1001.0
+    running = queue.claim(HERE)
+    clock.now = 1005.0
+    review = queue.finish(running, TaskStatus.IN_REVIEW, outcome=Outcome("done", files_changed=2))
+    clock.now = 1009.0
+    queue.move(review, TaskStatus.REJECTED, reason="not wanted")
+
+    assert queue.events(task.id) == (
+        TaskEvent(1000.0, None, TaskStatus.QUEUED, ""),
+        TaskEvent(1001.0, TaskStatus.QUEUED, TaskStatus.RUNNING, ""),
+        TaskEvent(1005.0, TaskStatus.RUNNING, TaskStatus.IN_REVIEW, ""),
+        TaskEvent(1009.0, TaskStatus.IN_REVIEW, TaskStatus.REJECTED, "not wanted"),
+    )
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_the_database_itself_refuses_an_illegal_move(queue, tmp_path, status):
+    task = queue.add("x", FILE)
+    with sqlite3.connect(tmp_path / "cairn.db") as other:
+        if status is TaskStatus.QUEUED or status in MOVES[TaskStatus.QUEUED]:
+            other.execute("UPDATE task SET status = ? WHERE id = ?", (status, task.id))
+        else:
+            with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
+                other.execute("UPDATE task SET status = ? WHERE id = ?", (status, task.id))
+    other.close()
+
+
+def test_a_move_that_lost_the_race_is_refused_with_the_way_out(queue):
+    task = queue.add("x", FILE)
+    review = queue.finish(queue.claim(HERE), TaskStatus.IN_REVIEW, outcome=Outcome())
+    queue.move(review, TaskStatus.REJECTED)
+
+    with pytest.raises(IllegalMove) as refused:
+        queue.move(review, TaskStatus.ACCEPTED)
+
+    assert str(refused.value) == (
+        f"Task {task.id} is rejected, so it cannot become accepted.\n"
+        f"cairn retry {task.id}   runs it again from today's files."
+    )
+
+
+def test_the_late_finish_of_an_earlier_attempt_is_refused(queue):
+    queue.add("x", FILE)
+    stale = queue.claim(HERE)
+    queue.move(stale, TaskStatus.QUEUED, reason="its worker fell silent")
+    current = queue.claim(HERE)
+
+    with pytest.raises(IllegalMove, match="taken over by another process"):
+        queue.finish(stale, TaskStatus.IN_REVIEW, outcome=Outcome())
+    assert not queue.heartbeat(stale, HERE)
+    assert queue.heartbeat(current, HERE)
+
+
+def test_a_task_is_abandoned_when_its_lease_runs_out(queue, clock):
+    queue.add("x", FILE)
+    task = queue.claim(HERE)
+    assert queue.abandoned() == ()
+
+    clock.now += LEASE_SECONDS + 1
+
+    assert queue.abandoned() == (task,)
+
+
+def test_a_task_is_abandoned_at_once_when_its_process_ended(queue):
+    queue.add("x", FILE)
+    child = subprocess.run(
+        [sys.executable, "-c", "from cairn.queue import Owner; print(Owner.this_process())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    gone = Owner.parse(child.stdout.strip())
+
+    task = queue.claim(gone)
+
+    assert queue.abandoned() == (task,)
+
+
+def test_a_reused_pid_and_another_machine_are_told_apart():
+    assert not HERE.is_gone()
+    assert Owner(HERE.host, os.getpid(), HERE.born + 1).is_gone()
+    assert not Owner("elsewhere", 1, 0).is_gone()
+    assert Owner.parse("a:b:17:4") == Owner("a:b", 17, 4)
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path):
+    path = tmp_path / "cairn.db"
+    path.write_bytes(b"my notes, not a database" * 100)
+
+    with pytest.raises(DamagedFile, match=r"cairn\.db"):
+        TaskQueue(path)
+
+    assert path.read_bytes() == b"my notes, not a database" * 100
+
+
+def test_a_ledger_of_a_newer_cairn_is_left_alone(tmp_path):
+    TaskQueue(tmp_path / "cairn.db").close()
+    with sqlite3.connect(tmp_path / "cairn.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    with pytest.raises(UsageProblem, match="written by a newer Cairn"):
+        TaskQueue(tmp_path / "cairn.db")
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Random claims and moves against a plain dict of statuses."""
+
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+        from pathlib import Path
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "cairn.db"
+        self.queue = TaskQueue(self.path)
+        self.expected: dict[str, TaskStatus] = {}
+
+    def teardown(self) -> None:
+        self.queue.close()
+        self.folder.cleanup()
+
+    @rule(target=tasks)
+    def add(self):
+        task = self.queue.add("x", FILE)
+        self.expected[task.id] = TaskStatus.QUEUED
+        return task
+
+    @rule(target=tasks)
+    def claim(self):
+        queued = [task_id for task_id, status in self.expected.items() if status is TaskStatus.QUEUED]
+        task = self.queue.claim(HERE)
+        if task is None:
+            assert not queued
+            return multiple()
+        assert task.id in queued
+        self.expected[task.id] = TaskStatus.RUNNING
+        return task
+
+    @rule(task=consumes(tasks), status=st.sampled_from(TaskStatus))
+    def move(self, task, status):
+        now = self.queue.get(task.id)
+        if status in MOVES[now.status]:
+            assert self.queue.move(now, status).status is status
+            self.expected[task.id] = status
+        else:
+            with pytest.raises(IllegalMove):
+                self.queue.move(now, status)
+
+    @rule()
+    def reopen(self):
+        self.queue.close()
+        self.queue = TaskQueue(self.path)
+
+    @invariant()
+    def the_ledger_is_what_was_done(self):
+        assert {task.id: task.status for task in self.queue.tasks()} == self.expected
+
+
+LedgerMachine.TestCase.settings = hypothesis_settings(max_examples=15, stateful_step_count=20, deadline=None)
+test_random_moves_agree_with_a_model = LedgerMachine.TestCase
