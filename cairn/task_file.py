@@ -1,0 +1,297 @@
+"""One task's file: an AgentFS database (SPEC 0.4) that also holds Cairn's record of the task.
+
+docs/storage.md describes each table. Kept out on purpose, because AgentFS's own engine cannot open a database that has
+them: triggers, CHECK, generated columns and full-text tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cairn.errors import NotFound, StorageProblem
+from cairn.sqlite_file import connect, damaged, transaction, translate_errors
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+Cell = None | int | float | str | bytes
+
+LAYOUT = 1  # PRAGMA user_version; raised when Cairn's own tables change
+CHUNK_BYTES = 65_536  # AgentFS's default of 4 KB makes 2,442 rows of a 10 MB file
+
+_AGENTFS = """
+CREATE TABLE fs_config (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE fs_inode (
+    ino INTEGER PRIMARY KEY AUTOINCREMENT,
+    mode INTEGER NOT NULL,
+    nlink INTEGER NOT NULL DEFAULT 0,
+    uid INTEGER NOT NULL DEFAULT 0,
+    gid INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0,
+    atime INTEGER NOT NULL,
+    mtime INTEGER NOT NULL,
+    ctime INTEGER NOT NULL,
+    rdev INTEGER NOT NULL DEFAULT 0,
+    atime_nsec INTEGER NOT NULL DEFAULT 0,
+    mtime_nsec INTEGER NOT NULL DEFAULT 0,
+    ctime_nsec INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE fs_dentry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    parent_ino INTEGER NOT NULL,
+    ino INTEGER NOT NULL,
+    UNIQUE(parent_ino, name)
+);
+CREATE INDEX idx_fs_dentry_parent ON fs_dentry(parent_ino, name);
+CREATE TABLE fs_data (
+    ino INTEGER NOT NULL,
+    chunk_index INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (ino, chunk_index)
+);
+CREATE TABLE fs_symlink (ino INTEGER PRIMARY KEY, target TEXT NOT NULL);
+-- The default lets tools insert that know no parent_path (AgentFS's own Rust code) beside those that do.
+CREATE TABLE fs_whiteout (path TEXT PRIMARY KEY, parent_path TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL);
+CREATE INDEX idx_fs_whiteout_parent ON fs_whiteout(parent_path);
+-- Stays empty: a wrong base_ino makes other tools show one file as another. cairn_base holds the base's identity.
+CREATE TABLE fs_origin (delta_ino INTEGER PRIMARY KEY, base_ino INTEGER NOT NULL);
+CREATE TABLE fs_overlay_config (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE kv_store (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    created_at INTEGER DEFAULT (unixepoch()),
+    updated_at INTEGER DEFAULT (unixepoch())
+);
+CREATE INDEX idx_kv_store_created_at ON kv_store(created_at);
+CREATE TABLE tool_calls (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    parameters TEXT,
+    result TEXT,
+    error TEXT,
+    status TEXT NOT NULL DEFAULT 'pending',
+    started_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    duration_ms INTEGER
+);
+CREATE INDEX idx_tool_calls_name ON tool_calls(name);
+CREATE INDEX idx_tool_calls_started_at ON tool_calls(started_at);
+"""
+
+_CAIRN = """
+CREATE TABLE cairn_blob (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE cairn_base (
+    path TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    mode INTEGER NOT NULL,
+    digest TEXT,
+    mtime_ns INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE TABLE cairn_move (target TEXT PRIMARY KEY, source TEXT NOT NULL);
+CREATE TABLE cairn_step (
+    number INTEGER PRIMARY KEY,
+    program TEXT NOT NULL,
+    label TEXT NOT NULL,
+    repairs INTEGER NOT NULL DEFAULT 0,
+    started_at REAL NOT NULL DEFAULT 0,
+    result TEXT,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE cairn_call (
+    number INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
+    arguments TEXT NOT NULL,
+    result TEXT,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE cairn_message (
+    id INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    text TEXT NOT NULL,
+    model TEXT NOT NULL DEFAULT '',
+    seconds REAL NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0
+);
+"""
+
+
+class TaskFile:
+    """An open task file. One thread uses it at a time, not always the same one."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+        self.path = path
+        self.connection = connection
+        self.read_only = read_only
+
+    @classmethod
+    def create(cls, path: Path, *, base: Path) -> TaskFile:
+        """A new file that appears whole or not at all; StorageProblem if one is there already."""
+        with translate_errors(path):
+            _place_whole(path, _template(str(base)))
+        return cls(path, connect(path, create=False))
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> TaskFile:
+        """An existing file; NotFound if there is none, DamagedFile if it is not one of Cairn's."""
+        if not path.exists():
+            raise NotFound(f"There is no task file {path}.", "The task never started, or its file was removed.")
+        file = cls(path, connect(path, create=False, read_only=read_only), read_only=read_only)
+        try:
+            file._require_own_layout()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def transaction(self) -> _Transaction:
+        """Everything inside commits at once or not at all; an inner one that raises takes back its own part only."""
+        return _Transaction(self)
+
+    def rows(self, statement: str, *values: Cell) -> list[tuple[Cell, ...]]:
+        """Every row at once, so that no statement stays open; storage errors come as Cairn's."""
+        try:
+            return self.connection.execute(statement, values).fetchall()
+        except sqlite3.Error:
+            with translate_errors(self.path):
+                raise
+
+    def run(self, statement: str, *values: Cell) -> int:
+        """Executes a statement that changes something and says the row id of an insert."""
+        try:
+            return self.connection.execute(statement, values).lastrowid or 0
+        except sqlite3.Error:
+            with translate_errors(self.path):
+                raise
+
+    def put_blob(self, data: bytes) -> str:
+        """Stores bytes once, under a digest of them (BLAKE2b, 160 bits)."""
+        digest = hashlib.blake2b(data, digest_size=20).hexdigest()
+        self.run("INSERT OR IGNORE INTO cairn_blob (digest, size, data) VALUES (?, ?, ?)", digest, len(data), data)
+        return digest
+
+    def blob(self, digest: str) -> bytes:
+        """What `put_blob` stored; DamagedFile when it is missing or differs from its digest."""
+        found = self.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
+        data = found[0][0] if found else None
+        if not isinstance(data, bytes) or hashlib.blake2b(data, digest_size=20).hexdigest() != digest:
+            raise damaged(self.path, f"Content {digest} is missing or altered.")
+        return data
+
+    def kv_set(self, key: str, value: JSON) -> None:
+        """Stores a value where AgentFS tools read it (`kv_store`)."""
+        self.run(
+            "INSERT INTO kv_store (key, value) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = unixepoch()",
+            key,
+            json.dumps(value, ensure_ascii=False, allow_nan=False),
+        )
+
+    def kv_get(self, key: str) -> JSON:
+        """The value stored under a key; None when there is none."""
+        found = self.rows("SELECT value FROM kv_store WHERE key = ?", key)
+        if not found:
+            return None
+        try:
+            value: JSON = json.loads(str(found[0][0]))
+        except ValueError:
+            raise damaged(self.path, f"The value of '{key}' is not JSON.") from None
+        return value
+
+    def close(self) -> None:
+        """Leaves one plain file, without -wal, once the last connection to it closes."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_own_layout(self) -> None:
+        layout = self.rows("PRAGMA user_version")[0][0]
+        if not isinstance(layout, int) or layout < 1:
+            raise damaged(self.path, "It is a database, but not one of a Cairn task.")
+        if layout > LAYOUT:
+            raise StorageProblem(
+                f"{self.path} was written by a newer Cairn.",
+                f"It has layout {layout}; this version knows {LAYOUT}.",
+                "Use the newer version for this task.",
+            )
+        self.rows("SELECT path FROM cairn_base LIMIT 1")
+        if not self.rows("SELECT ino FROM fs_inode WHERE ino = 1"):
+            raise damaged(self.path, "Its file tree has no root.")
+
+
+class _Transaction:
+    """`transaction()` of sqlite_file with errors in Cairn's words; a class because it runs at every call."""
+
+    def __init__(self, file: TaskFile) -> None:
+        self._file = file
+        self._inner = transaction(file.connection)
+
+    def __enter__(self) -> None:
+        try:
+            self._inner.__enter__()
+        except sqlite3.Error:
+            with translate_errors(self._file.path):
+                raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return self._inner.__exit__(kind, error, trace)
+        except sqlite3.Error:
+            with translate_errors(self._file.path):
+                raise
+
+
+@lru_cache(maxsize=8)
+def _template(base: str) -> bytes:
+    """A ready-made database: making one by statements on disk costs more than all of a task's start."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        memory.executescript(f"BEGIN; {_AGENTFS} {_CAIRN} PRAGMA user_version = {LAYOUT}; COMMIT;")
+        now = int(time.time())
+        memory.execute(
+            "INSERT INTO fs_inode (ino, mode, nlink, atime, mtime, ctime) VALUES (1, ?, 1, ?, ?, ?)",
+            (0o040755, now, now, now),
+        )
+        memory.executemany(
+            "INSERT INTO fs_config (key, value) VALUES (?, ?)",
+            [("schema_version", "0.4"), ("chunk_size", str(CHUNK_BYTES))],
+        )
+        memory.execute("INSERT INTO fs_overlay_config (key, value) VALUES ('base_path', ?)", (base,))
+        image = bytearray(memory.serialize())
+    finally:
+        memory.close()
+    image[18:20] = b"\x02\x02"  # file format: write-ahead log from the first open on, without a write to say so
+    return bytes(image)
+
+
+def _place_whole(path: Path, content: bytes) -> None:
+    """Writes beside and links into place, so that a killed process leaves no half file and none is overwritten."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        draft.write_bytes(content)
+        os.link(draft, path)
+    except FileExistsError:
+        raise StorageProblem(f"{path} exists already.", "A task file is made once and never overwritten.") from None
+    finally:
+        draft.unlink(missing_ok=True)
