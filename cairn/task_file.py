@@ -113,6 +113,8 @@ CREATE TABLE cairn_call (
     step INTEGER NOT NULL,
     arguments TEXT NOT NULL,
     result TEXT,
+    started_at REAL NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0,
     input_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0
 );
