@@ -1,0 +1,102 @@
+"""The nouns of the tests: a home that is nobody's, a project, and the `cairn` command as a screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_DURATION = re.compile(r"\d[\d,]*\.\d+ (ms|s)\b")
+_CLOCK = re.compile(r"\b\d\d:\d\d:\d\d\b")
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
+_ID = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{6}\b")
+
+
+@pytest.fixture(autouse=True)
+def nobodys_home(tmp_path_factory, monkeypatch):
+    """No test sees the developer's keys, plug-ins, settings or caches, or writes there."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [*os.environ]:
+        if name.startswith(("CAIRN_", "LLM_", "GIT_", "XDG_")) or name.endswith(("_API_KEY", "_KEY")):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LLM_USER_PATH", str(home / "llm"))
+    monkeypatch.setenv("LLM_LOAD_PLUGINS", "")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    (home / "gitconfig").write_text(
+        "[user]\n name = Tester\n email = tester@example.org\n[init]\n defaultBranch = main\n"
+    )
+    return home
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project that is no repository, and the folder the test stands in."""
+    root = tmp_path / "project"
+    (root / "src").mkdir(parents=True)
+    (root / "README.md").write_text("# Sample\n\nTODO: say more.\n")
+    (root / "src/app.py").write_text('def greet(name):\n    return "hello " + name\n')
+    (root / "src/tool.py").write_text("# TODO: speed\ndef run():\n    return 1\n")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def repository(project):
+    """The same project as a git repository with one commit."""
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    return project
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a person saw: exit code and both streams, with ids and times made equal from run to run."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CairnCommand:
+    """Runs `cairn` in a process of its own and gives the screen; `ids` are the tasks in order of appearance."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def __call__(self, *arguments: str, stdin: str = "", cwd: Path | None = None, env: dict[str, str] | None = None):
+        done = subprocess.run(
+            [sys.executable, "-m", "cairn", *arguments],
+            input=stdin, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, check=False,
+        )  # fmt: skip
+        return Screen(done.returncode, self._same(done.stdout), self._same(done.stderr))
+
+    def _same(self, text: str) -> str:
+        text = _DATE.sub("DATE", _CLOCK.sub("CLOCK", _DURATION.sub(r"N \1", text)))
+        return _ID.sub(self._name, text)
+
+    def _name(self, found: re.Match[str]) -> str:
+        if found[0] not in self.ids:
+            self.ids.append(found[0])
+        return f"TASK{self.ids.index(found[0]) + 1}"
+
+
+@pytest.fixture
+def cairn():
+    """The command, as a person types it."""
+    return CairnCommand()
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder with its mode and bytes, Cairn's own folder left out."""
+    return {
+        str(path.relative_to(root)): (path.stat().st_mode & 0o7777, path.read_bytes())
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".cairn" not in path.parts and ".git" not in path.parts
+    }
