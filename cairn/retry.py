@@ -52,10 +52,10 @@ class RetryStrategy:
     GiveUp, since a person would rather know than wait. `on_failure` hears of each failure and its decision.
     """
 
-    attempts: int = 5
+    attempts: int = 4
     first_delay: float = 1.0
     factor: float = 2.0
-    max_delay: float = 60.0
+    max_delay: float = 30.0
     jitter: float = 0.25
     longest_wait: float = 300.0
     retries: Callable[[BaseException], bool] = says_retryable
