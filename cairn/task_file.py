@@ -50,6 +50,8 @@ CREATE TABLE fs_dentry (
     UNIQUE(parent_ino, name)
 );
 CREATE INDEX idx_fs_dentry_parent ON fs_dentry(parent_ino, name);
+-- Cairn removes and renames entries by inode.
+CREATE INDEX cairn_dentry_ino ON fs_dentry(ino);
 CREATE TABLE fs_data (
     ino INTEGER NOT NULL,
     chunk_index INTEGER NOT NULL,
