@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cairn import prompts
+from cairn.program import (
+    Cancelled,
+    CodeFailed,
+    Crashed,
+    ExecutionResult,
+    Finished,
+    LimitReached,
+    Limits,
+    Problem,
+    Program,
+    Run,
+    Step,
+)
+
+LIMITS = Limits(steps=3, output_chars=40)
+
+
+def told(result: ExecutionResult, *, number: int = 1, changed: tuple[str, ...] | None = (), room: int = 40) -> str:
+    limits = Limits(steps=3, output_chars=room)
+    return prompts.observation(Step(number, Program("x", "m"), result), limits, changed=changed, calls_left=1000)
+
+
+TAIL = "Program 1 of 3 ran; 2 left, 1,000 function calls left. submit_result was not called yet."
+
+
+def test_the_system_prompt_states_the_limits_and_holds_the_reference() -> None:
+    text = prompts.system_prompt("read_file(path: str) -> str\n    Braces {stay}.\n", Limits(steps=7, llm_calls=9))
+
+    assert "read_file(path: str) -> str\n    Braces {stay}.\n\n# The world" in text
+    assert "A task has 7 programs, 20,000 function calls (9 of them to ask_llm), 100 MB, and 60 s" in text
+
+
+def test_the_system_prompt_without_the_reference_is_about_fourteen_hundred_tokens() -> None:
+    assert 1_200 < len(prompts.system_prompt("", Limits())) / 4 < 1_500
+
+
+def test_the_examples_in_the_system_prompt_are_python() -> None:
+    examples = re.findall(r"```python\n(.*?)```", prompts.system_prompt("", Limits()), re.DOTALL)
+
+    assert len(examples) == 3
+    for example in examples:
+        ast.parse(example)
+
+
+def test_the_task_stands_between_fences() -> None:
+    assert prompts.task_message("add docstrings\n") == (
+        "The task, in the person's words:\n~~~~\nadd docstrings\n~~~~\nWrite the first program."
+    )
+
+
+def test_output_and_value_are_shown_as_data() -> None:
+    assert told(Finished(Run("3 files\n"), value="[1, 2]"), changed=("a.py", "b.py")) == (
+        "OUTPUT:\n~~~~\n3 files\n~~~~\nVALUE:\n~~~~\n[1, 2]\n~~~~\n\nFiles changed so far: a.py, b.py.\n" + TAIL
+    )
+
+
+def test_a_program_that_printed_nothing_is_told_so() -> None:
+    assert told(Finished(Run(), value="None")) == (
+        "OUTPUT: nothing was printed.\n\nFiles changed so far: none.\n" + TAIL
+    )
+
+
+def test_older_observations_do_not_name_files_so_that_they_never_change() -> None:
+    assert told(Finished(Run("x")), changed=None) == "OUTPUT:\n~~~~\nx\n~~~~\n\n" + TAIL
+
+
+def test_an_error_comes_with_what_was_printed_before_and_its_hint() -> None:
+    failed = CodeFailed(Run("looking"), "KeyError", "'a'", 3, "Traceback\nKeyError: 'a'", "use .get")
+
+    assert told(failed, changed=None) == (
+        "OUTPUT:\n~~~~\nlooking\n~~~~\nERROR:\n~~~~\nTraceback\nKeyError: 'a'\n~~~~\nHint: use .get\n\n" + TAIL
+    )
+
+
+def test_an_error_without_a_traceback_is_named() -> None:
+    assert told(CodeFailed(Run(), "KeyError", "'a'"), changed=None).startswith("ERROR:\n~~~~\nKeyError: 'a'\n~~~~\n")
+
+
+KEPT = "Writes made before are kept; variables may be lost. Do the rest in smaller parts."
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            LimitReached(Run(), "calls", 9.0),
+            f"ERROR: the host stopped the program: its limit calls = 9 is used up.\n{KEPT}\n",
+        ),
+        (
+            Crashed(Run(), "signal 9"),
+            "ERROR: the sandbox died. signal 9\nWrites are kept; variables and imports are lost.\n",
+        ),
+        (Cancelled(Run()), "ERROR: the program was stopped.\n"),
+    ],
+)
+def test_what_the_host_ended_is_told_with_what_is_kept(result: ExecutionResult, said: str) -> None:
+    assert told(result, changed=None) == said + "\n" + TAIL
+
+
+def test_the_last_program_is_announced() -> None:
+    assert told(Finished(Run("x")), number=2).endswith(
+        "Program 2 of 3 ran; 1 left, 1,000 function calls left. submit_result was not called yet.\n"
+        "The next program is the last: it must call submit_result, whatever is done by then."
+    )
+
+
+def test_many_files_are_counted() -> None:
+    assert "f18, f19 and 5 more." in told(Finished(Run()), changed=tuple(f"f{n:02}" for n in range(25)))
+
+
+def test_long_output_keeps_head_and_tail_and_says_what_is_lost() -> None:
+    text = "".join(f"line {n:03}\n" for n in range(100))
+
+    assert prompts.shortened(text, 40) == (
+        "line 000\nline 001\n"
+        "[... lines 3 to 99 (873 characters) are not shown; print a slice if you need them ...]\n"
+        "line 099"
+    )
+
+
+def test_one_long_line_is_cut_by_characters() -> None:
+    assert prompts.shortened("a" * 100, 30) == (
+        f"{'a' * 20}\n[... 70 characters are not shown; print a slice if you need them ...]\n{'a' * 10}"
+    )
+
+
+def test_what_the_host_dropped_is_told_too() -> None:
+    assert prompts.shortened("abc\n", 40, lost_before=1234) == (
+        "abc\n[... 1,234 more characters were printed and are lost; print less]"
+    )
+
+
+@given(st.text(), st.integers(30, 200), st.integers(0, 5))
+def test_shortened_text_is_never_much_longer_than_its_room(text: str, room: int, lost: int) -> None:
+    assert len(prompts.shortened(text, room, lost_before=lost)) <= room + 150
+
+
+@given(st.text(alphabet="~\na", max_size=80))
+def test_no_text_can_end_its_fence(text: str) -> None:
+    fence, *inside, last = prompts.fenced(text).split("\n")
+
+    assert "\n".join(inside) == text
+    assert fence == last
+    assert fence not in text
+
+
+def test_a_refusal_lists_the_problems_and_says_that_nothing_ran() -> None:
+    problems = (Problem(3, 1, "no module named ast", "use outline()"), Problem(0, 0, "too long"))
+
+    assert prompts.refused(problems, 2) == (
+        "The program was checked and NOT run, so nothing of it happened. Mend this:\n"
+        "- line 3: no module named ast Hint: use outline()\n- too long\n"
+        "Answer with the whole mended program in one ```python block. Answers left for this program: 2."
+    )
