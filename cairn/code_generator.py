@@ -1,0 +1,228 @@
+"""Where programs come from: a model that is asked for them step by step, or a file that holds one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cairn import prompts
+from cairn.errors import CairnError, TaskFailed, UsageProblem
+from cairn.journal import MessageRecord
+from cairn.language_model import AnswerCut, Completion, Message, TextModel, watched
+from cairn.program import Finished, Limits, Problem, Program, Step
+from cairn.program_in_answer import mentions, program_in
+from cairn.progress import Answered, Asking, CheckFailed, Checking, Observer, Writing, unobserved
+from cairn.retry import GiveUp, RetryStrategy
+
+SUBMIT = "submit_result"
+_QUOTED = 200  # characters of an answer that are shown in an error
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationContext:
+    """What a source may use while it makes a program.
+
+    `check` says what keeps a program from running, without running it. `record` keeps each prompt and answer, and
+    `changed` names the files that the task has changed by now.
+    """
+
+    check: Callable[[str], Awaitable[tuple[Problem, ...]]]
+    limits: Limits
+    observe: Observer = unobserved
+    record: Callable[[MessageRecord], None] = lambda _message: None
+    changed: Callable[[], tuple[str, ...]] = tuple
+
+
+class CodeSource(Protocol):
+    """Gives a task its programs, one per step."""
+
+    @property
+    def label(self) -> str:
+        """How people see who wrote the programs."""
+        ...
+
+    async def code_for(self, request: str, steps: Sequence[Step], context: GenerationContext) -> Program | None:
+        """The next program after `steps`, checked; None when the source has nothing further."""
+        ...
+
+
+class NoProgram(TaskFailed):
+    """A model answered, and was asked again, without a program."""
+
+    def __init__(self, model: str, answer: str) -> None:
+        said = " ".join(answer.split())
+        super().__init__(
+            f"{model} did not answer with a program.",
+            f'It said: "{said if len(said) <= _QUOTED else said[: _QUOTED - 1] + "…"}"',
+            "Say the task more exactly, or use another model: cairn run -m MODEL",
+        )
+
+
+class ProgramsRefused(TaskFailed):
+    """Every program that a model wrote for one step failed its check. `problems` are those of the last one."""
+
+    def __init__(self, model: str, tries: int, problems: Sequence[Problem]) -> None:
+        answers = f"{tries} programs in a row" if tries > 1 else "a program"
+        listed = "; ".join(str(problem) for problem in problems[:3])
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004 - three fit a screen
+        super().__init__(
+            f"{model} wrote {answers} that cannot run.",
+            f"The last one: {listed}{more}",
+            "Say the task in smaller parts, use another model (-m), or allow more repairs (limits.repairs).",
+        )
+        self.problems = tuple(problems)
+
+
+# ── a model ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class CodeGenerator:
+    """Asks a model. Every call carries the whole conversation, rebuilt from the steps, so nothing is lost by a restart.
+
+    `function_reference` is what the model reads about the external functions.
+    """
+
+    model: TextModel
+    function_reference: str
+
+    @property
+    def label(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    async def code_for(self, request: str, steps: Sequence[Step], context: GenerationContext) -> Program | None:
+        """Raises ProgramsRefused or NoProgram when the repair budget is spent, ModelProblem when a call fails."""
+        if steps and _is_submitted(steps[-1]):
+            return None
+        system = prompts.system_prompt(self.function_reference, context.limits)
+        turns = conversation(request, steps, context)
+        talk = _Talk(watched(self.model, context.observe), system, turns, context, step=len(steps) + 1)
+        return await talk.program()
+
+
+def conversation(request: str, steps: Sequence[Step], context: GenerationContext) -> list[Message]:
+    """Request, program, what came of it, program, ...: ends with what the model must answer next."""
+    turns = [Message("user", prompts.task_message(request))]
+    calls_left = context.limits.calls
+    for step in steps:
+        calls_left -= step.result.run.calls
+        changed = context.changed() if step is steps[-1] else None
+        said = prompts.observation(step, context.limits, changed=changed, calls_left=max(0, calls_left))
+        turns += [Message("assistant", _as_answer(step.program.text)), Message("user", said)]
+    return turns
+
+
+def _is_submitted(step: Step) -> bool:
+    return isinstance(step.result, Finished) and step.result.submission is not None
+
+
+def _as_answer(program: str) -> str:
+    return f"```python\n{program.strip()}\n```"
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An answer without a usable program: as the model remembers it, the reply, and the error if it was the last."""
+
+    answer: str
+    reply: str
+    error: CairnError
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One step's exchange: ask, look for a program, check it, send it back with what to mend, until one passes."""
+
+    model: TextModel
+    system: str
+    turns: list[Message]
+    context: GenerationContext
+    step: int
+    prose: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    async def program(self) -> Program:
+        if self.step == 1:
+            self.context.record(MessageRecord(self.step, "system", self.system))
+        budget = RetryStrategy.at_once(self.context.limits.repairs + 1, retries=self._may_mend)
+        for attempt in itertools.count(1):
+            outcome = await self._try(attempt)
+            if isinstance(outcome, Program):
+                return outcome
+            if isinstance(budget.next(attempt, outcome.error), GiveUp):
+                raise outcome.error
+            self.turns += [Message("assistant", outcome.answer), Message("user", outcome.reply)]
+        raise AssertionError  # counting never ends
+
+    def _may_mend(self, error: BaseException) -> bool:
+        """Prose is asked about once; a model that has no program to give would go on talking."""
+        return not isinstance(error, NoProgram) or self.prose == 1
+
+    async def _try(self, attempt: int) -> Program | _Refused:
+        left = self.context.limits.repairs + 1 - attempt
+        try:
+            answer = await self._ask(attempt)
+        except AnswerCut as cut:
+            return _Refused("(This answer was cut off.)", prompts.cut_off(left), cut)
+        code = program_in(answer.text)
+        if code is None:
+            self.prose += 1
+            return _Refused(answer.text, prompts.no_program(), NoProgram(self.model.name, answer.text))
+        self.context.observe(Checking())
+        problems = await self.context.check(code)
+        if not problems:
+            return Program(code, self.model.name, attempt - 1, self.input_tokens, self.output_tokens)
+        self.context.observe(CheckFailed(problems))
+        refusal = ProgramsRefused(self.model.name, attempt, problems)
+        return _Refused(_as_answer(code), prompts.refused(problems, left), refusal)
+
+    async def _ask(self, attempt: int) -> Completion:
+        *history, question = self.turns
+        observe, name = self.context.observe, self.model.name
+        observe(Asking(name, attempt - 1))
+        self.context.record(MessageRecord(self.step, "user", question.text))
+        answer = await self.model.complete(
+            question.text, system=self.system, history=history, on_text=lambda received: observe(Writing(received))
+        )
+        observe(Answered(name, answer.seconds, answer.input_tokens, answer.output_tokens))
+        tokens = (answer.input_tokens, answer.output_tokens)
+        self.context.record(MessageRecord(self.step, "assistant", answer.text, name, answer.seconds, *tokens))
+        self.input_tokens += answer.input_tokens
+        self.output_tokens += answer.output_tokens
+        return answer
+
+
+# ── a file ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FileSource:
+    """A program given as text. It is the task's first program and the only one."""
+
+    def __init__(self, text: str, name: str) -> None:
+        """Raises UsageProblem for a program that is empty or never submits: nobody could review what it did."""
+        self.label = name
+        self.text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        if not self.text.strip():
+            raise UsageProblem(f"The program {name} is empty.", fix="examples/ holds programs to start from.")
+        if not mentions(SUBMIT, self.text):
+            raise UsageProblem(
+                f"The program {name} never calls {SUBMIT}, so it was not run.",
+                "A task ends with a submission: what it did, and which files it changed.",
+                f'Add as its last line: {SUBMIT}("what was done", ["path/of/changed_file.py"])',
+            )
+
+    async def code_for(self, request: str, steps: Sequence[Step], context: GenerationContext) -> Program | None:  # noqa: ARG002
+        """The program, once. Raises UsageProblem with every line that its check refuses."""
+        if steps:
+            return None
+        context.observe(Checking())
+        problems = await context.check(self.text)
+        if problems:
+            context.observe(CheckFailed(problems))
+            listed = "\n".join(str(problem) for problem in problems)
+            raise UsageProblem(f"The program {self.label} cannot run; nothing of it did.", listed, "Mend it there.")
+        return Program(self.text, self.label)
