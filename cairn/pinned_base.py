@@ -95,12 +95,10 @@ class PinnedBase:
     def capture(self, path: str, reason: Reason, *, hidden: bool = False) -> tuple[Pin, bytes]:
         """Pins what stands at a path on disk now and says it with its content. `hidden`: nothing of it shows."""
         found = None if hidden else project_disk.read(self._root, path, limit=self._limit)
-        if found is None:
+        if found is None or found[0].kind is not EntryKind.DIRECTORY:
             is_folder = not hidden and self.implies_folder(path)
-            pin = Pin(
-                path, EntryKind.DIRECTORY if is_folder else None, 0o755 if is_folder else 0, None, 0, 0, 0, reason
-            )
-            return self._store(pin), b""
+            if is_folder or found is None:
+                return self._store(_without_content(path, reason, is_folder=is_folder)), b""
         entry, data = found
         # A file touched just now may change again within one tick of the disk's clock, to the same size: an inode of 0
         # never matches, so its content will be compared.
@@ -164,6 +162,10 @@ class PinnedBase:
                 pin.reason,
             )
         return pin
+
+
+def _without_content(path: str, reason: Reason, *, is_folder: bool) -> Pin:
+    return Pin(path, EntryKind.DIRECTORY if is_folder else None, 0o755 if is_folder else 0, None, 0, 0, 0, reason)
 
 
 def _pin(row: tuple[Cell, ...]) -> Pin:

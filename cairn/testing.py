@@ -1,4 +1,4 @@
-"""Parts for tests, Cairn's own and yours: a scripted language model and a model server with real HTTP."""
+"""Parts for tests, Cairn's own and yours: a scripted model, a model server, an overlay in memory, overlay tests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+# The overlay's parts are files of their own; their names are here for whoever writes tests.
+from cairn.memory_overlay import MemoryOverlay
+from cairn.overlay_contract import OverlayContract
+
 if TYPE_CHECKING:
     from cairn.language_model import LanguageModel
+
+__all__ = [
+    "Answer",
+    "Asked",
+    "MemoryOverlay",
+    "ModelServer",
+    "OverlayContract",
+    "Plain",
+    "Reply",
+    "Script",
+    "Silence",
+    "Streamed",
+]
 
 # ── a scripted language model ───────────────────────────────────────────────────────────────────────────────────────
 
