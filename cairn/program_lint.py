@@ -1,0 +1,519 @@
+"""Reads a program before the sandbox does, and says what would fail there with what to write instead.
+
+The sandbox's compiler stops at its first complaint and its type checker knows the whole language, not the subset that
+runs. These checks close that gap. Each one names something that fails whenever it is reached; what may work passes.
+Everything here is pure: the program is parsed, never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+from cairn import program_hints as hints
+from cairn.program import Problem
+
+SOURCE_BYTES = 64 * 1024  # four times the longest program a model wrote in trials; bounds parse and compile time
+FUNCTION_DEPTH = 8  # the sandbox's compile time is exponential in nested functions: 8 cost 1 ms, 17 cost 3 s
+TREE_DEPTH = 400  # the sandbox refuses source nested over 200 levels; a level is at most two nodes
+
+Found = tuple[ast.AST, str, str]  # the node to point at, the message, the hint
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def lint(code: str, functions: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
+    """Every problem found, in order of line; `functions` are the names of the functions the program is given."""
+    refused = refusal(code)
+    if refused:
+        return refused
+    tree = parse(code)
+    if tree is None:  # a syntax error, or syntax newer than this Python: the sandbox's compiler decides
+        return ()
+    program = _Program(tree, functions)
+    found = {_problem(*each) for check in _CHECKS for each in check(program)}
+    return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
+
+
+def refusal(code: str) -> tuple[Problem, ...]:
+    """Why the program must not reach the compiler: too large, or nested so deep that compiling takes for ever."""
+    try:
+        size = len(code.encode())
+    except UnicodeEncodeError:
+        return (Problem(0, 0, "the program is not valid Unicode text", "remove the broken character."),)
+    if size > SOURCE_BYTES:
+        what = f"the program has {size:,} bytes; {SOURCE_BYTES:,} are allowed"
+        return (Problem(0, 0, what, "read long texts from files instead of writing them into the program."),)
+    try:
+        tree = _parsed(code)
+    except SyntaxError:
+        return ()
+    except (RecursionError, MemoryError):
+        return (_too_deep(Problem(0, 0, "")),)
+    return _depth_problems(tree)
+
+
+def parse(code: str) -> ast.Module | None:
+    """The program's tree; None where this Python's own parser cannot read it."""
+    try:
+        return _parsed(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _parsed(code: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "\d" in a plain string works; a warning would land on the user's screen
+        return ast.parse(code)
+
+
+def bound_names(tree: ast.Module) -> tuple[str, ...]:
+    """Every name the program binds at its top level, also inside its loops and branches; sorted."""
+    names: set[str] = set()
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, _Function | ast.ClassDef):
+            names.add(node.name)
+            continue
+        if isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+            names.add(node.name)
+        stack.extend(ast.iter_child_nodes(node))
+    return tuple(sorted(names - {"*"}))
+
+
+def _depth_problems(tree: ast.Module) -> tuple[Problem, ...]:
+    stack: list[tuple[ast.AST, int, int]] = [(tree, 0, 0)]
+    while stack:
+        node, depth, functions = stack.pop()
+        functions += isinstance(node, _Function)
+        if depth > TREE_DEPTH or functions > FUNCTION_DEPTH:
+            return (_too_deep(_problem(node, "", "")),)
+        stack.extend((child, depth + 1, functions) for child in ast.iter_child_nodes(node))
+    return ()
+
+
+def _too_deep(where: Problem) -> Problem:
+    message = f"the program is nested too deeply (functions in functions: at most {FUNCTION_DEPTH})"
+    return Problem(where.line, where.column, message, hints.hint_for("too deeply nested"))
+
+
+def _problem(node: ast.AST, message: str, hint: str) -> Problem:
+    return Problem(getattr(node, "lineno", 0), getattr(node, "col_offset", -1) + 1, message, hint)
+
+
+class _Program:
+    """A parsed program with what several checks ask about it, found once."""
+
+    def __init__(self, tree: ast.Module, functions: frozenset[str]) -> None:
+        self.nodes = tuple(ast.walk(tree))
+        self.parents = {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
+        self.given = functions
+        self.defined = {node.name: node for node in self.nodes if isinstance(node, _Function)}
+        self.bound = frozenset(_all_bound(self.nodes))
+        self.handled = frozenset(node.name for node in self.nodes if isinstance(node, ast.ExceptHandler) and node.name)
+        self.modules = _module_aliases(self.nodes)
+        self.calls = tuple(node for node in self.nodes if isinstance(node, ast.Call))
+        self.suspending = _suspending(functions | {"open"}, self.defined)
+
+    def path_of(self, node: ast.AST) -> str:
+        """`os.path.join` for an attribute of an imported module, however it was imported; "" for all else."""
+        if isinstance(node, ast.Name):
+            return self.modules.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            owner = self.path_of(node.value)
+            return f"{owner}.{node.attr}" if owner else ""
+        return ""
+
+    def name_of(self, call: ast.Call) -> str:
+        """The built-in or imported function that is called by its name, unless the program defines it itself."""
+        if isinstance(call.func, ast.Name) and call.func.id not in self.modules:
+            return "" if call.func.id in self.bound else call.func.id
+        return self.path_of(call.func)
+
+    def suspends(self, node: ast.AST) -> bool:
+        """True for an expression that, called, calls a function of the host."""
+        if isinstance(node, ast.Lambda):
+            return _calls_any(node.body, self.suspending)
+        if isinstance(node, ast.Name):
+            return node.id in self.suspending
+        return self.path_of(node) in _SUSPENDING_PATHS
+
+
+def _all_bound(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, _Function | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name.partition(".")[0]
+
+
+def _module_aliases(nodes: tuple[ast.AST, ...]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                found[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+    return found
+
+
+_SUSPENDING_PATHS = frozenset(
+    ("os.path.exists", "os.path.isfile", "os.path.isdir", "os.path.getsize", "os.path.getmtime", "os.path.islink")
+)
+_SUSPENDING_METHODS = frozenset({"read_text", "write_text", "read_bytes", "write_bytes"})
+
+
+def _suspending(given: frozenset[str], defined: Mapping[str, _Function]) -> frozenset[str]:
+    """The given functions and every function of the program that reaches one of them."""
+    found = set(given - defined.keys())
+    grown = True
+    while grown:
+        more = {name for name, node in defined.items() if name not in found and _calls_any(node, found)}
+        found |= more
+        grown = bool(more)
+    return frozenset(found)
+
+
+def _calls_any(node: ast.AST, names: frozenset[str] | set[str]) -> bool:
+    return any(
+        (isinstance(call.func, ast.Name) and call.func.id in names)
+        or (isinstance(call.func, ast.Attribute) and call.func.attr in _SUSPENDING_METHODS)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+    )
+
+
+# ── what the compiler refuses ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _statements(program: _Program) -> Iterator[Found]:
+    for node in program.nodes:
+        match node:
+            case ast.Yield() | ast.YieldFrom():
+                yield node, "yield is not supported", hints.NO_YIELD
+            case ast.Delete():
+                yield node, "del is not supported", hints.NO_DEL
+            case ast.AsyncWith():
+                yield node, "async with is not supported", "use with, or try/finally."
+            case ast.AsyncFor():
+                yield node, "async for is not supported", "use a plain for loop."
+            case ast.TryStar():
+                yield node, "except* is not supported", "use except."
+            case _ if type(node).__name__ == "TypeAlias":  # Python 3.12 and later
+                yield node, "type aliases are not supported", "leave the alias out; annotations are not needed."
+
+
+def _classes(program: _Program) -> Iterator[Found]:
+    for node in program.nodes:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        if node.bases or node.keywords:
+            yield node, f"class {node.name} inherits; inheritance is not supported", hints.NO_INHERITANCE
+        for inner in node.body:
+            yield from _class_body(inner)
+
+
+def _class_body(inner: ast.stmt) -> Iterator[Found]:
+    if isinstance(inner, ast.ClassDef):
+        yield inner, "a class inside a class is not supported", "move the inner class to the top level."
+    if not isinstance(inner, _Function):
+        return
+    if inner.name in hints.IGNORED_METHODS:
+        yield inner, f"{inner.name} is never called here", hints.IGNORED_METHODS[inner.name]
+    for decorator in inner.decorator_list:
+        name = decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", "")
+        if name in {"property", "classmethod", "staticmethod", "setter", "cached_property"}:
+            yield decorator, f"@{name} is not supported", "write a plain method, or a function outside the class."
+
+
+# ── imports and members ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _imports(program: _Program) -> Iterator[Found]:
+    for node in program.nodes:
+        if not isinstance(node, ast.Import | ast.ImportFrom) or _optional(program, node):
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name not in hints.MODULES:
+                    yield node, f"there is no module {alias.name}", hints.module_hint(alias.name)
+        else:
+            yield from _from_import(node)
+
+
+def _from_import(node: ast.ImportFrom) -> Iterator[Found]:
+    module = "." * node.level + (node.module or "")
+    if module not in hints.MODULES:
+        yield node, f"there is no module {module}", hints.module_hint(module)
+        return
+    for alias in node.names:
+        if alias.name == "*":
+            yield node, "import * is not supported", "import the names you need."
+        elif hint := hints.MISSING_MEMBERS.get(module, {}).get(alias.name):
+            yield node, f"module {module} has no {alias.name}", hint
+
+
+def _optional(program: _Program, node: ast.AST) -> bool:
+    """True where the program expects the import to fail, or never runs it."""
+    while node in program.parents:
+        inner, node = node, program.parents[node]
+        if isinstance(node, ast.Try) and inner in node.body and any(map(_catches_imports, node.handlers)):
+            return True
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return True
+    return False
+
+
+def _catches_imports(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    caught = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+    return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+
+
+def _members(program: _Program) -> Iterator[Found]:
+    for node in program.nodes:
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
+            continue
+        owner = program.path_of(node.value)
+        if hint := hints.MISSING_MEMBERS.get(owner, {}).get(node.attr):
+            yield node, f"module {owner} has no {node.attr}", hint
+        elif owner:
+            continue
+        elif node.attr in hints.MISSING_METHODS and node.attr not in program.bound:
+            yield node, f"there is no method {node.attr}", hints.MISSING_METHODS[node.attr]
+        else:
+            yield from _attributes(program, node)
+
+
+_NO_ATTRIBUTE = frozenset(
+    {"__class__", "__dict__", "__doc__", "__cause__", "__context__", "__traceback__", "__module__"}
+)
+_ERROR_ATTRIBUTES = frozenset({"errno", "strerror", "filename", "msg", "pos", "lineno", "add_note", "with_traceback"})
+
+
+def _attributes(program: _Program, node: ast.Attribute) -> Iterator[Found]:
+    name = node.value.id if isinstance(node.value, ast.Name) else ""
+    if node.attr in _NO_ATTRIBUTE and node.attr not in program.bound:
+        yield (
+            node,
+            f"values have no {node.attr} here",
+            hints.NO_ATTRIBUTE,
+        )
+    elif node.attr in {"__name__", "__qualname__"} and name in program.defined:
+        yield node, f"functions have no {node.attr} here", "write the name as text."
+    elif name in program.handled and node.attr in _ERROR_ATTRIBUTES:
+        yield node, f"errors have no {node.attr} here", f"use str({name})."
+
+
+def _names(program: _Program) -> Iterator[Found]:
+    missing = hints.MISSING_BUILTINS.keys() - program.bound - program.given
+    for node in program.nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in missing:
+            yield node, f"there is no {node.id}", hints.MISSING_BUILTINS[node.id]
+
+
+# ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _callbacks(program: _Program) -> Iterator[Found]:
+    for call in program.calls:
+        for callback in _callbacks_of(program, call):
+            if program.suspends(callback):
+                what = f"{_shown(callback)} cannot be called from inside {_shown(call.func)}"
+                yield callback, what, hints.NO_CALLBACKS
+            elif _is_method_value(program, callback):
+                yield callback, f"{_shown(callback)} is not a value", hints.METHOD_VALUE
+    for node in program.nodes:
+        if isinstance(node, ast.ClassDef):
+            yield from _special_methods(program, node)
+
+
+def _special_methods(program: _Program, node: ast.ClassDef) -> Iterator[Found]:
+    for inner in node.body:
+        if not isinstance(inner, _Function) or inner.name not in {"__str__", "__repr__", "__next__", "__hash__"}:
+            continue
+        if _calls_any(inner, program.suspending):
+            what = f"a function you are given cannot be called from inside {inner.name}"
+            yield inner, what, hints.NO_CALLBACKS
+
+
+_FIRST_IS_CALLBACK = frozenset(
+    {"map", "filter", "collections.defaultdict", "itertools.takewhile", "itertools.dropwhile", "itertools.filterfalse"}
+)
+
+
+def _callbacks_of(program: _Program, call: ast.Call) -> Iterator[ast.expr]:
+    name = program.name_of(call)
+    if name in _FIRST_IS_CALLBACK and call.args:
+        yield call.args[0]
+    if name == "itertools.groupby" and len(call.args) > 1:
+        yield call.args[1]
+    keyed = name in {"sorted", "min", "max", "itertools.groupby"} or getattr(call.func, "attr", "") == "sort"
+    for keyword in call.keywords:
+        if (keyed and keyword.arg == "key") or keyword.arg == "default_factory":
+            yield keyword.value
+
+
+_BUILTIN_TYPES: tuple[type, ...] = (str, bytes, list, dict, set, tuple, int, float)
+_TYPE_NAMES = frozenset(each.__name__ for each in _BUILTIN_TYPES)
+_METHODS = frozenset(name for each in _BUILTIN_TYPES for name in dir(each) if not name.startswith("_"))
+
+
+def _is_method_value(program: _Program, node: ast.expr) -> bool:
+    if not isinstance(node, ast.Attribute) or program.path_of(node):
+        return False
+    if isinstance(node.value, ast.Name) and node.value.id in _TYPE_NAMES - program.bound:
+        return True
+    return node.attr in _METHODS and node.attr not in program.bound
+
+
+def _awaits(program: _Program) -> Iterator[Found]:
+    for node in program.nodes:
+        if isinstance(node, ast.Await) and _is_given(program, node.value):
+            yield node, "this call needs no await", hints.ANSWERS_AT_ONCE
+    for call in program.calls:
+        if program.name_of(call) in {"asyncio.gather", "asyncio.run"} and any(_is_given(program, a) for a in call.args):
+            yield call, f"{_shown(call.func)} takes no function you are given", hints.ANSWERS_AT_ONCE
+
+
+def _is_given(program: _Program, node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and program.name_of(node) in program.given
+
+
+_EXCEPTIONS = frozenset(
+    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+)
+
+
+def _exceptions(program: _Program) -> Iterator[Found]:
+    for call in program.calls:
+        if program.name_of(call) not in _EXCEPTIONS:
+            continue
+        first = call.args[0] if call.args else None
+        wrong = len(call.args) > 1 or bool(call.keywords)
+        wrong = wrong or (isinstance(first, ast.Constant) and not isinstance(first.value, str))
+        wrong = wrong or (isinstance(first, ast.Name) and first.id in program.handled)
+        if wrong or isinstance(first, ast.Tuple | ast.List | ast.Dict):
+            yield call, f"{_shown(call.func)} is given something that is not one string", hints.ONE_STRING
+
+
+def _library_calls(program: _Program) -> Iterator[Found]:
+    for call in program.calls:
+        check = _CALL_CHECKS.get(program.name_of(call))
+        if check is not None:
+            yield from check(program, call)
+        elif isinstance(call.func, ast.Attribute) and call.func.attr not in program.bound:
+            yield from _method_call(program, call, call.func.attr)
+
+
+def _next_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+    first = call.args[0] if call.args else None
+    lists = {"map", "filter", "zip", "enumerate"}
+    eager = isinstance(first, ast.GeneratorExp | ast.ListComp) or (
+        isinstance(first, ast.Call) and isinstance(first.func, ast.Name) and first.func.id in lists
+    )
+    if eager:
+        yield call, "next() of a list; generator expressions, map and filter make lists here", hints.NEXT_OF_LIST
+
+
+def _json_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+    for keyword in call.keywords:
+        if keyword.arg in {"default", "cls", "object_hook", "object_pairs_hook", "parse_float", "parse_int"}:
+            yield call, f"{_shown(call.func)} has no argument {keyword.arg}", hints.NO_DEFAULT
+
+
+def _sub_call(program: _Program, call: ast.Call) -> Iterator[Found]:
+    yield from _replacement(program, call, _argument(call, 1, "repl"))
+
+
+def _replacement(program: _Program, call: ast.Call, value: ast.expr | None) -> Iterator[Found]:
+    if isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in program.defined):
+        yield call, "re.sub takes no function as its replacement", hints.SUB_CALLABLE
+
+
+def _open_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+    for keyword in call.keywords:
+        if keyword.arg not in {None, "file", "mode", "encoding", "newline"}:
+            yield call, f"open() has not the argument {keyword.arg}", hints.OPEN_ARGUMENTS
+    if len(call.args) > 2 and isinstance(call.args[2], ast.Constant):  # noqa: PLR2004 - after file and mode
+        yield call, "open() has not a third argument", hints.OPEN_ARGUMENTS
+    mode = _argument(call, 1, "mode")
+    if isinstance(mode, ast.Constant) and isinstance(mode.value, str):
+        if "x" in mode.value:
+            yield call, "open() has no mode 'x'", hints.hint_for("exclusive creation mode")
+        elif "+" in mode.value:
+            yield call, "open() cannot read and write at once", hints.hint_for("update modes")
+
+
+def _print_call(program: _Program, call: ast.Call) -> Iterator[Found]:
+    target = _argument(call, len(call.args), "file")
+    nowhere = target is None or (isinstance(target, ast.Constant) and target.value is None)
+    if not nowhere and target is not None and program.path_of(target) not in {"sys.stdout", "sys.stderr"}:
+        yield call, "print() cannot write to a file", "use f.write(text + '\\n')."
+
+
+def _dataclass_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+    for keyword in call.keywords:
+        if keyword.arg in {"order", "slots", "kw_only", "unsafe_hash", "weakref_slot", "match_args"}:
+            yield call, f"@dataclass has no option {keyword.arg}", "leave that option of @dataclass out."
+
+
+def _method_call(program: _Program, call: ast.Call, method: str) -> Iterator[Found]:
+    if method in {"read_text", "write_text"} and (call.keywords or len(call.args) > (method == "write_text")):
+        yield call, f"{method}() has no argument for encoding or errors", hints.PATH_TEXT_KEYWORDS
+    elif method == "sub" and call.args:
+        yield from _replacement(program, call, call.args[0])
+
+
+def _argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    if position < len(call.args):
+        return call.args[position]
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _shown(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004 - a short quote
+
+
+_CallCheck = Callable[[_Program, ast.Call], Iterator[Found]]
+_CALL_CHECKS: Mapping[str, _CallCheck] = MappingProxyType(
+    {
+        "next": _next_call,
+        "open": _open_call,
+        "print": _print_call,
+        "re.sub": _sub_call,
+        "dataclasses.dataclass": _dataclass_call,
+        **{f"json.{name}": _json_call for name in ("dump", "dumps", "load", "loads")},
+    }
+)
+
+_CHECKS: tuple[Callable[[_Program], Iterator[Found]], ...] = (
+    _statements,
+    _classes,
+    _imports,
+    _members,
+    _names,
+    _callbacks,
+    _awaits,
+    _exceptions,
+    _library_calls,
+)
