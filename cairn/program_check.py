@@ -1,0 +1,104 @@
+"""Checks programs in a worker without running them, and remembers what it was fed.
+
+There is no call that only checks. So each program is fed behind a gate: a call before its first line that suspends.
+Arrived there, it has been compiled and type-checked and nothing of it has run; then the gate raises, and the feed ends.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextlib import suppress
+from typing import Any
+
+from cairn.program import Problem
+from cairn.program_hints import hint_for
+from cairn.program_lint import bound_names, parse
+from cairn.program_types import STUBS, UNKNOWN, type_problems
+from cairn.sandbox_failure import Source
+from cairn.sandbox_files import ROOT
+from cairn.sandbox_worker import SandboxWorker
+
+
+class Conversation:
+    """One worker's programs so far: their sources for tracebacks, their names for the checker."""
+
+    def __init__(self) -> None:
+        # Nobody can guess it, so no program can define it and thereby run while it is only checked.
+        self.gate = f"cairn_gate_{secrets.token_hex(8)}"
+        self.checked = ""
+        self.names: frozenset[str] = frozenset()
+        self.sources: dict[str, Source] = {}
+        self._feeds = 0
+
+    def stubs(self, functions: str) -> str:
+        """What the worker's checker must know."""
+        return f"{STUBS}\ndef {self.gate}() -> None: ...\n{functions}"
+
+    def check(self, worker: SandboxWorker, code: str, functions: frozenset[str]) -> tuple[Problem, ...]:
+        """Compiles and type-checks behind a gate: a call that suspends before the first line, and is never answered."""
+        from pydantic_monty import MontyCrashedError, MontyTypingError
+
+        try:
+            report = self._gated(worker, code, skip_type_check=False)
+        except MontyTypingError as error:
+            problems = type_problems(error.display(), parse(code), functions, shift=1)
+            if problems:
+                return problems
+            with suppress(MontyCrashedError):  # every finding may work: only the compiler has a say
+                return self._gated(worker, code, skip_type_check=True)
+            return _UNCHECKABLE
+        except MontyCrashedError:
+            return _UNCHECKABLE
+        return report
+
+    def _gated(self, worker: SandboxWorker, code: str, *, skip_type_check: bool) -> tuple[Problem, ...]:
+        from pydantic_monty import FunctionSnapshot, MontyRuntimeError, MontySyntaxError
+
+        text = f"{self.gate}()\n{code}"
+        try:
+            snapshot = worker.session.feed_start(
+                text, skip_type_check=skip_type_check, print_callback=_nowhere, cwd=ROOT
+            )
+        except (MontySyntaxError, MontyRuntimeError) as error:
+            return _compile_problems(error)
+        if not isinstance(snapshot, FunctionSnapshot) or snapshot.function_name != self.gate:
+            worker.kill()
+            return _UNCHECKABLE
+        self._feeds = int(re.sub(r"\D", "", snapshot.position.filename) or 0)
+        with suppress(MontyRuntimeError):  # the way out: the gate itself raises, outside of anything that could catch
+            snapshot.resume({"exc_type": "RuntimeError", "message": "only checked"})
+        return ()
+
+    def begin(self, code: str, step: int) -> None:
+        """The program that was just checked is fed next."""
+        self._feeds += 1
+        self.checked = ""
+        self.sources[f"<python-input-{self._feeds}>"] = Source(step, parse(code))
+
+    def remember(self, worker: SandboxWorker, code: str) -> None:
+        """The checker learns the program's names, of any type: what it inferred refuses `count = 5` after `= 0`."""
+        tree = parse(code)
+        names = frozenset(bound_names(tree)) - self.names if tree else frozenset()
+        if not names:
+            return
+        self.names |= names
+        declarations = "\n".join(f"{name}: {UNKNOWN}" for name in sorted(names))
+        with suppress(Exception):  # a heap too full for it fails the next program too, with a better message
+            worker.session.feed_run(declarations, print_callback=_nowhere)
+
+
+_UNCHECKABLE = (
+    Problem(0, 0, "the program could not be compiled in time", "write it in smaller, simpler parts, without exec."),
+)
+
+
+def _nowhere(_stream: str, _text: str) -> None:
+    """Nothing is printed while checking."""
+
+
+def _compile_problems(error: Any) -> tuple[Problem, ...]:
+    frames = error.traceback()
+    line, column = (max(frames[-1].line - 1, 0), frames[-1].column) if frames else (0, 0)
+    message = error.display("msg")
+    return (Problem(line, column, message.replace("The monty syntax parser", "The sandbox"), hint_for(message)),)
