@@ -8,11 +8,12 @@ and the project's `.cairn` are never shown.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+
+from cairn.ignore_rules import IgnoreRules
 
 RULE_FILES = (".gitignore", ".cairnignore")  # the later one wins within a folder
 
@@ -67,7 +68,7 @@ def is_shown_name(name: str, folder: str = ".") -> bool:
 # ── walking ──
 
 
-def _below(root: Path, top: str, rules: tuple[_Rules, ...], *, everything: bool) -> Iterator[str]:
+def _below(root: Path, top: str, rules: tuple[IgnoreRules, ...], *, everything: bool) -> Iterator[str]:
     waiting = [(top, rules)]
     while waiting:
         folder, above = waiting.pop()
@@ -100,63 +101,28 @@ def _is_plain(entry: os.DirEntry[str]) -> bool:
 # ── rules ──
 
 
-class _Rules:
-    """The lines of one folder's rule files. `base` is that folder relative to the root, "" for the root itself.
-
-    For a folder above the root, `prefix` is put before each path instead.
-    """
-
-    def __init__(self, lines: tuple[str, ...], base: str, prefix: str = "") -> None:
-        from pathspec import GitIgnoreSpec
-
-        self._spec = GitIgnoreSpec.from_lines(lines)
-        self._cut = len(base) + 1 if base else 0
-        self._prefix = prefix
-        # Most paths match no line at all; one joined expression says so faster than each line in turn.
-        found = (getattr(line, "regex", None) for line in self._spec.patterns)
-        sources = [_unnamed(regex.pattern) for regex in found if regex is not None]
-        self._any = re.compile("|".join(f"(?:{source})" for source in sources)) if sources else None
-
-    def verdict(self, path: str, *, folder: bool) -> bool | None:
-        """True: ignored, False: taken in again by a "!" line, None: no line says anything."""
-        if self._any is None:
-            return None
-        name = self._prefix + path[self._cut :] + ("/" if folder else "")
-        if self._any.match(name) is None:
-            return None
-        return self._spec.check_file(name).include
-
-    @property
-    def empty(self) -> bool:
-        return self._any is None
-
-
-def _unnamed(pattern: str) -> str:
-    """A group's name may stand only once in a joined expression."""
-    return re.sub(r"\(\?P<\w+>", "(?:", pattern)
-
-
-def _ignored(path: str, rules: tuple[_Rules, ...], *, folder: bool) -> bool:
+def _ignored(path: str, rules: tuple[IgnoreRules, ...], *, folder: bool) -> bool:
+    encoded = path.encode()
     for one in reversed(rules):
-        verdict = one.verdict(path, folder=folder)
+        verdict = one.verdict(encoded, folder=folder)
         if verdict is not None:
             return verdict
     return False
 
 
-def _entry_ignored(entry: os.DirEntry[str], folder: str, rules: tuple[_Rules, ...]) -> bool:
+def _entry_ignored(entry: os.DirEntry[str], folder: str, rules: tuple[IgnoreRules, ...]) -> bool:
     path = entry.name if folder == "." else f"{folder}/{entry.name}"
     return _ignored(path, rules, folder=entry.is_dir(follow_symlinks=False))
 
 
-def _rules_in(root: Path, folder: str, above: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
+def _rules_in(root: Path, folder: str, above: tuple[IgnoreRules, ...]) -> tuple[IgnoreRules, ...]:
     """The rules that hold inside a folder: those above it, and its own."""
     place = os.fspath(root) if folder == "." else f"{os.fspath(root)}/{folder}"
     own = _rules_of(tuple(f"{place}/{name}" for name in RULE_FILES), "" if folder == "." else folder)
     return above if own is None else (*above, own)
 
 
-def _rules_above(root: Path, folder: str) -> tuple[_Rules, ...]:
+def _rules_above(root: Path, folder: str) -> tuple[IgnoreRules, ...]:
     """The rules that hold for a folder without its own: git's excludes, the repository's, each folder's on the way."""
     rules = _rules_outside(root)
     if folder == ".":
@@ -168,7 +134,7 @@ def _rules_above(root: Path, folder: str) -> tuple[_Rules, ...]:
     return rules
 
 
-def _rules_outside(root: Path) -> tuple[_Rules, ...]:
+def _rules_outside(root: Path) -> tuple[IgnoreRules, ...]:
     """Rules from outside the project's folder: the user's, the repository's excludes, folders between it and here."""
     repository = next((place for place in (root, *root.parents) if (place / ".git").exists()), None)
     files: list[tuple[str, str]] = []
@@ -184,35 +150,39 @@ def _rules_outside(root: Path) -> tuple[_Rules, ...]:
     return tuple(rules for rules in found if rules is not None)
 
 
-def _rules_of(files: tuple[str, ...], base: str, prefix: str = "") -> _Rules | None:
-    stamps = tuple(stamp for stamp in (_stamp(file) for file in files) if stamp is not None)
+def _rules_of(files: tuple[str, ...], base: str, prefix: str = "") -> IgnoreRules | None:
+    stamps = tuple(stamp for stamp in map(_rule_stamp, files) if stamp is not None)
     if not stamps:
         return None
     rules = _compiled(stamps, base, prefix)
-    return None if rules.empty else rules
+    return None if rules.is_empty else rules
 
 
-def _stamp(file: str) -> tuple[str, int, int, int] | None:
+def _rule_stamp(file: str) -> tuple[str, int, int, int] | None:
+    return _stamp(file, follow=not file.endswith(RULE_FILES))
+
+
+def _stamp(file: str, *, follow: bool = False) -> tuple[str, int, int, int] | None:
     """What tells one version of a rule file from the next; None where there is no such regular file.
 
-    A symlink is not followed, as git does not follow one called .gitignore.
+    A .gitignore that is a symlink does not count, as in git; a person's own files often are links and do.
     """
     try:
-        found = os.lstat(file)
+        found = Path(file).stat(follow_symlinks=follow)
     except OSError:
         return None
     return (file, found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 @lru_cache(maxsize=4096)
-def _compiled(stamps: tuple[tuple[str, int, int, int], ...], base: str, prefix: str) -> _Rules:
-    lines: list[str] = []
+def _compiled(stamps: tuple[tuple[str, int, int, int], ...], base: str, prefix: str) -> IgnoreRules:
+    text = b""
     for file, *_ in stamps:
         try:
-            lines += Path(file).read_bytes().decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
+            text += Path(file).read_bytes().removeprefix(b"\xef\xbb\xbf") + b"\n"
         except OSError:
             continue
-    return _Rules(tuple(line.removesuffix("\r") for line in lines), base, prefix)
+    return IgnoreRules(text, base, prefix)
 
 
 def _common_git_folder(repository: Path) -> str:
@@ -236,7 +206,7 @@ def _users_excludes() -> str | None:
     chosen: str | None = f"{settings}/git/ignore" if settings else None
     config = os.environ.get("GIT_CONFIG_GLOBAL")
     for file in [config] if config is not None else [f"{settings}/git/config", f"{home}/.gitconfig"]:
-        stamp = _stamp(file)
+        stamp = _stamp(file, follow=True)
         named = _excludes_file(stamp) if stamp is not None else None
         if named:
             chosen = named.replace("~", home, 1) if named.startswith("~/") else named
