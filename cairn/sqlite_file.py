@@ -35,6 +35,8 @@ def connect(
     A read-only connection refuses writes itself, but still needs a folder it may write to (SQLite's shared memory).
     """
     mode = "rwc" if create and not read_only else "rw"
+    # An existing file says itself which journal it uses; one that is not Cairn's must not be changed by looking at it.
+    new = mode == "rwc" and not (Path(path).exists() and Path(path).stat().st_size > 0)
     with translate_errors(path):
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode={mode}",
@@ -44,20 +46,22 @@ def connect(
             check_same_thread=False,
         )
         try:
-            _configure(connection, durable=durable, read_only=read_only)
+            _configure(connection, new=new, durable=durable, read_only=read_only)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _configure(connection: sqlite3.Connection, *, durable: bool, read_only: bool) -> None:
+def _configure(connection: sqlite3.Connection, *, new: bool, durable: bool, read_only: bool) -> None:
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
-    else:
+    if new:
         connection.execute("PRAGMA journal_mode = WAL")
+    else:
+        connection.execute("PRAGMA schema_version")  # reads the header, so that a file that is no database shows here
 
 
 @contextmanager
