@@ -233,11 +233,13 @@ class Journal:
         )
         return tuple(_call_record(*row) for row in rows)
 
-    def exact_calls(self) -> tuple[ExactCall, ...]:
-        """Every call with the values that crossed, so that a program can be run again against them."""
+    def exact_calls(self, name: str | None = None) -> tuple[ExactCall, ...]:
+        """Every call, or those of one function, with the very values that crossed."""
         rows: list[tuple[Any, ...]] = self._file.rows(
             "SELECT cairn_call.number, step, name, arguments, cairn_call.result, error, status"
-            " FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number ORDER BY cairn_call.number"
+            " FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number"
+            " WHERE ?1 IS NULL OR name = ?1 ORDER BY cairn_call.number",
+            name,
         )
         return tuple(
             ExactCall(

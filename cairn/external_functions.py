@@ -1,0 +1,291 @@
+"""The functions a program may call, its only authority: bound to a task, checked, journaled, and described for models.
+
+`TaskFunctions` says what they do. Here each call is fitted to its signature and run in one transaction of the task's
+file together with its record, so that neither is ever without the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, Protocol, TypeVar
+
+from cairn.asking import Questions
+from cairn.function_signatures import declared, fitted, reference, stubs
+from cairn.journal import Journal
+from cairn.language_model import TextModel
+from cairn.overlay import Entry, Overlay
+from cairn.program import Limits, Submission
+from cairn.progress import CallMade, Observer, unobserved
+from cairn.task_functions import TaskFunctions, require_still_python
+
+T = TypeVar("T")
+
+# What a program's call may raise, and catch. Everything else is a fault of Cairn's and stops the task.
+_FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
+
+
+class ProgramFiles(Protocol):
+    """Whole files and folders for ordinary file code in programs; each call is journaled under `as_name`.
+
+    Paths are normalised by `project_path`. Errors are builtin ones, as the overlay's.
+    """
+
+    def read_bytes(self, path: str, *, as_name: str = ...) -> bytes:
+        """A file's content; links inside the project are followed."""
+        ...
+
+    def write_bytes(self, path: str, data: bytes, *, as_name: str = ...) -> None:
+        """A file's whole new content; ValueError for a .py file that would no longer parse."""
+        ...
+
+    def entry(self, path: str, *, as_name: str = ...) -> Entry | None:
+        """What stands at a path; a link is not followed."""
+        ...
+
+    def list_folder(self, path: str, *, as_name: str = ...) -> list[Entry]:
+        """A folder's entries without ignored ones, sorted."""
+        ...
+
+    def make_folder(self, path: str, *, as_name: str = ...) -> None:
+        """A folder, with those above it."""
+        ...
+
+    def delete(self, path: str, *, as_name: str = ...) -> None:
+        """A file, a link, or a folder with all below it."""
+        ...
+
+    def move(self, source: str, target: str, *, as_name: str = ...) -> None:
+        """Another name; FileExistsError if something has it."""
+        ...
+
+    def walk(self, path: str, *, as_name: str = ...) -> list[str]:
+        """All files and links below a folder, sorted, without ignored ones."""
+        ...
+
+
+class ExternalFunctions(Protocol):
+    """What a program may call. Replaced as a whole by whoever wants other functions.
+
+    `call` raises builtin exceptions for the program, and CairnError when Cairn's own files fail, which is not for it.
+    What it returns may be awaitable.
+    """
+
+    @property
+    def stubs(self) -> str:
+        """The signatures for the sandbox's type checker."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that `call` answers to."""
+        ...
+
+    @property
+    def submission(self) -> Submission | None:
+        """What the program submitted; None until then."""
+        ...
+
+    @property
+    def files(self) -> ProgramFiles:
+        """The same files for `open()` and `pathlib`."""
+        ...
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object | Awaitable[object]:
+        """One call as the program wrote it."""
+        ...
+
+
+def create_external_functions(
+    overlay: Overlay,
+    journal: Journal,
+    model: TextModel | None,
+    limits: Limits,
+    observe: Observer = unobserved,
+) -> BoundFunctions:
+    """The functions of one task. A task that goes on counts the questions its journal already has."""
+    return BoundFunctions(overlay, journal, Questions(model, limits.llm_calls, asked=_asked_before(journal)), observe)
+
+
+def _asked_before(journal: Journal) -> int:
+    batches = [call.arguments.get("prompts") for call in journal.exact_calls("ask_llm_many")]
+    return len(journal.exact_calls("ask_llm")) + sum(len(each) for each in batches if isinstance(each, list))
+
+
+class BoundFunctions:
+    """The functions of one task; `submission`, `drafts` and `questions_used_up` say what has come of them so far."""
+
+    def __init__(self, overlay: Overlay, journal: Journal, questions: Questions, observe: Observer) -> None:
+        self.stubs = type_stubs()
+        self.names = frozenset(_functions())
+        self.submission: Submission | None = None
+        self.files: ProgramFiles = _JournaledFiles(overlay, self.run)
+        self._overlay = overlay
+        self._journal = journal
+        self._questions = questions
+        self._observe = observe
+        self._functions = TaskFunctions(overlay, questions, self._submit)
+
+    @property
+    def drafts(self) -> int:
+        """How many texts a model wrote whose sentences must be marked as drafts."""
+        return self._questions.drafts
+
+    @property
+    def questions_used_up(self) -> bool:
+        """True once `Limits.llm_calls` refused a question: the host's own sign, which no program can forge."""
+        return self._questions.refused
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object | Awaitable[object]:
+        """Journaled whether it succeeds or fails; a question comes back as an awaitable."""
+        function = _functions().get(name)
+        if function is None:
+            raise NameError(f"there is no function '{name}'; there are {', '.join(_functions())}")
+        try:
+            arguments = fitted(function, args, kwargs)
+        except TypeError as misfit:
+            return self.run(name, _as_given(args, kwargs), _raiser(misfit))
+        bound: Callable[..., Any] = getattr(self._functions, name)
+        if inspect.iscoroutinefunction(function):
+            return self._ask(name, arguments, bound)
+        result: object = self.run(name, arguments, lambda: bound(**arguments))
+        return result
+
+    def run(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        effect: Callable[[], T],
+        in_journal: Callable[[T], object] = lambda result: result,
+    ) -> T:
+        """The effect and its record, in one transaction. `in_journal` gives the result in plain values.
+
+        A function changes the overlay at most once, as its last act, and the overlay does that whole or not at all.
+        So a failed call leaves only what it has seen, which counts, and its record.
+        """
+        started = self._journal.clock()
+        failure: Exception | None = None
+        with self._overlay.transaction():
+            try:
+                result = effect()
+            except _FOR_PROGRAMS as error:
+                failure = error
+                record = self._journal.record_call(name, arguments, error=error, started_at=started)
+            else:
+                record = self._journal.record_call(name, arguments, in_journal(result), started_at=started)
+        self._observe(CallMade(record))
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _ask(self, name: str, arguments: dict[str, Any], function: Callable[..., Awaitable[object]]) -> object:
+        """Recorded before it is sent, so that one that never ended shows; a cancelled one stays like that."""
+        before = self._questions.usage
+        with self._overlay.transaction():
+            number = self._journal.begin_call(name, arguments, self._journal.clock())
+        failure: Exception | None = None
+        result: object = None
+        try:
+            result = await function(**arguments)
+        except _FOR_PROGRAMS as error:
+            failure = error
+        used = self._questions.usage.since(before)
+        with self._overlay.transaction():
+            record = self._journal.end_call(
+                number, result, failure, input_tokens=used.input_tokens, output_tokens=used.output_tokens
+            )
+        self._observe(CallMade(record))
+        if failure is not None:
+            raise failure
+        return result
+
+    def _submit(self, submission: Submission) -> None:
+        self._journal.submit(submission)
+        self.submission = submission
+
+
+class _JournaledFiles:
+    """`ProgramFiles` over an overlay, through the same records as the functions."""
+
+    def __init__(self, overlay: Overlay, run: Callable[..., Any]) -> None:
+        self._overlay = overlay
+        self._run = run
+
+    def read_bytes(self, path: str, *, as_name: str = "Path.read_bytes") -> bytes:
+        return self._result(as_name, path, lambda: self._overlay.read(path))
+
+    def write_bytes(self, path: str, data: bytes, *, as_name: str = "Path.write_bytes") -> None:
+        def write() -> None:
+            require_still_python(path, data, self._before(path))
+            self._overlay.write(path, data)
+
+        self._run(as_name, {"path": path, "data": data}, write)
+
+    def entry(self, path: str, *, as_name: str = "Path.stat") -> Entry | None:
+        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry)
+
+    def list_folder(self, path: str, *, as_name: str = "Path.iterdir") -> list[Entry]:
+        return self._result(as_name, path, lambda: self._overlay.list_folder(path), _plain_entries)
+
+    def make_folder(self, path: str, *, as_name: str = "Path.mkdir") -> None:
+        self._result(as_name, path, lambda: self._overlay.make_folder(path))
+
+    def delete(self, path: str, *, as_name: str = "Path.unlink") -> None:
+        self._result(as_name, path, lambda: self._overlay.delete(path))
+
+    def move(self, source: str, target: str, *, as_name: str = "Path.rename") -> None:
+        self._run(as_name, {"source": source, "target": target}, lambda: self._overlay.move(source, target))
+
+    def walk(self, path: str, *, as_name: str = "Path.walk") -> list[str]:
+        return self._result(as_name, path, lambda: list(self._overlay.walk(path)))
+
+    def _result(
+        self, name: str, path: str, effect: Callable[[], T], in_journal: Callable[[T], object] | None = None
+    ) -> T:
+        result: T = self._run(name, {"path": path}, effect, *([in_journal] if in_journal else []))
+        return result
+
+    def _before(self, path: str) -> bytes | None:
+        if not path.endswith((".py", ".pyi")):
+            return None
+        try:
+            return self._overlay.read(path)
+        except (OSError, ValueError):
+            return None
+
+
+def _plain_entry(entry: Entry | None) -> object:
+    return None if entry is None else [entry.path, str(entry.kind), entry.mode, entry.size, entry.mtime]
+
+
+def _plain_entries(entries: Iterable[Entry]) -> object:
+    return [_plain_entry(entry) for entry in entries]
+
+
+@cache
+def _functions() -> Mapping[str, Callable[..., Any]]:
+    return declared(TaskFunctions)
+
+
+@cache
+def type_stubs() -> str:
+    """The functions as declarations for the sandbox's type checker."""
+    return stubs(_functions().values())
+
+
+@cache
+def function_reference() -> str:
+    """The functions for a model that writes programs."""
+    return reference(_functions().values())
+
+
+def _as_given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{f"argument {place + 1}": value for place, value in enumerate(args)}, **kwargs}
+
+
+def _raiser(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail

@@ -1,0 +1,259 @@
+"""What a program may do in one task: each public method of `TaskFunctions` is an external function.
+
+Signatures and docstrings here are the only source: the type checker's stubs, the model's reference and the binding are
+made from them. So a docstring speaks to whoever writes a program, and says what is left out, what is bounded and what
+is raised.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from cairn import text_search
+from cairn.asking import Questions
+from cairn.changes import EntryKind
+from cairn.file_text import decoded, encoded, lines_of
+from cairn.glob_pattern import glob_pattern
+from cairn.outline import outline, parse_python
+from cairn.overlay import Overlay
+from cairn.program import Submission
+from cairn.project_path import project_path
+from cairn.text_edit import replaced_once
+
+TEXT_CHARS = 1_000_000
+NAMES = 10_000
+OUTLINE_BYTES = 2_000_000
+SUMMARY_CHARS = 10_000
+LOG_CHARS = 10_000
+SHOWN_CHARS = 200  # of a line in an error
+PROMPTS = 1_000
+
+
+class TaskFunctions:
+    """Bound to one task's overlay, its questions, and a receiver of its submission."""
+
+    def __init__(self, overlay: Overlay, questions: Questions, submit: Callable[[Submission], None]) -> None:
+        self._overlay = overlay
+        self._questions = questions
+        self._submit = submit
+
+    # ── files ──
+
+    def read_file(self, path: str, start_line: int | None = None, end_line: int | None = None) -> str:
+        """The file's text, or its lines from start_line to end_line, counted from 1, end_line included.
+
+        Lines beyond the end are simply not there, so a slice after the last line is "". At most 1,000,000 characters at
+        once. A byte order mark and the CR of CRLF line ends are not shown; writing puts them back.
+        Raises FileNotFoundError, and ValueError for a binary, non-UTF-8 or too large file.
+        """
+        name = project_path(path)
+        text = decoded(name, self._overlay.read(name))
+        if start_line is not None or end_line is not None:
+            text = _slice(text, start_line, end_line)
+        if len(text) > TEXT_CHARS:
+            count = text.count("\n") + 1
+            raise ValueError(
+                f"this is {len(text):,} characters in {count:,} lines, and at most {TEXT_CHARS:,} can be read at once; "
+                f"read '{name}' in parts with start_line and end_line"
+            )
+        return text
+
+    def write_file(self, path: str, content: str) -> None:
+        """Creates the file, with the folders above it, or replaces its whole text.
+
+        An existing file keeps its mode, byte order mark and CRLF line ends.
+        Raises ValueError, and writes nothing, if a .py file that parsed before would no longer parse.
+        """
+        name = project_path(path)
+        self._write(name, content, self._content(name))
+
+    def edit_file(self, path: str, old: str, new: str) -> None:
+        """Replaces the only place where `old` stands in the file.
+
+        Raises ValueError, and writes nothing, if `old` stands nowhere (the message says what is nearest) or more than
+        once (it says in which lines), or if a .py file would no longer parse.
+        """
+        name = project_path(path)
+        before = self._overlay.read(name)
+        self._write(name, replaced_once(name, decoded(name, before), old, new), before)
+
+    def delete_file(self, path: str) -> None:
+        """Deletes a file, or a folder with all that is in it. Raises FileNotFoundError."""
+        self._overlay.delete(project_path(path))
+
+    def move_file(self, source: str, target: str) -> None:
+        """Renames or moves a file or folder; makes the folders above the target.
+
+        `target` is the whole new path, not the folder to move into. Raises FileExistsError if something is there.
+        """
+        self._overlay.move(project_path(source), project_path(target))
+
+    def list_dir(self, path: str = ".", include_ignored: bool = False) -> list[str]:
+        """The names in one folder, sorted; folders end in "/". Ignored ones (.gitignore) only on request."""
+        entries = self._overlay.list_folder(project_path(path), include_ignored=include_ignored)
+        if len(entries) > NAMES:
+            raise ValueError(f"'{path}' has over {NAMES:,} names; search_files('{path}/a*') lists a part of them")
+        return [_last_part(entry.path) + ("/" if entry.kind is EntryKind.DIRECTORY else "") for entry in entries]
+
+    def file_exists(self, path: str) -> bool:
+        """True if there is a file or folder at the path."""
+        return self._overlay.entry(project_path(path)) is not None
+
+    # ── searching ──
+
+    def search_files(self, pattern: str, include_ignored: bool = False) -> list[str]:
+        """The paths of the files that fit a glob, sorted.
+
+        "*.py" fits in the root only, "**/*.py" everywhere, "src/**/*.{js,ts}" below src. Never folders; hidden files
+        too; ignored ones (.gitignore) only on request. Case counts.
+        Raises ValueError for more than 10,000 files.
+        """
+        made = glob_pattern(pattern)
+        if made.literal is not None:
+            return self._one_file(project_path(made.literal))
+        folder = project_path(made.folder)
+        there = self._overlay.entry(folder)
+        if there is None or there.kind is EntryKind.FILE:
+            return []
+        names = self._overlay.walk(folder, include_ignored=include_ignored)
+        found = [name for name in names if made.matches(name)]
+        if len(found) > NAMES:
+            raise ValueError(f"{len(found):,} files fit '{pattern}', more than {NAMES:,}; name a folder, or an ending")
+        return found
+
+    def search_content(self, pattern: str, path: str = ".", include_ignored: bool = False) -> list[dict[str, Any]]:
+        """The lines that a regular expression matches: [{"file": str, "line": int, "text": str}], sorted.
+
+        `path` is a folder or one file. Line by line, so a match never spans lines; case counts, (?i) ignores it; Rust's
+        regex syntax, with look-around and back-references. Hidden files are searched; binary files, symlinks and files
+        over 10 MB are not, ignored ones (.gitignore) only on request. `line` counts from 1; `text` is cut after 1,000
+        characters. Raises ValueError for a pattern that does not compile, and for more than 10,000 lines.
+        """
+        hits = text_search.search(self._overlay, pattern, project_path(path), include_ignored=include_ignored)
+        return [{"file": hit.file, "line": hit.line, "text": hit.text} for hit in hits]
+
+    def outline(self, path: str) -> list[dict[str, Any]]:
+        """The functions and classes of a source file, nested ones too, in the order they stand.
+
+        Each has "name" (qualified: "Shop.open"), "kind" ("function", "method", "class", ...), "signature" (one line),
+        "start" (decorators included), "end", "signature_end" (the header's last line: a Python docstring goes right
+        below it, indented by "indent"), "body_line" (the body's first line), "one_line" (True if the body stands on the
+        header's line), "has_docstring", "docstring_start" and "docstring_end" (0 if none; outside Python the comment
+        right above). Lines count from 1. Knows Python, JavaScript, TypeScript, Go, Rust, Java, C, C++, Ruby and shell;
+        ValueError for others, and for Python that does not parse.
+        """
+        name = project_path(path)
+        data = self._overlay.read(name)
+        if len(data) > OUTLINE_BYTES:
+            raise ValueError(f"'{name}' has {len(data):,} bytes; outlines are made up to {OUTLINE_BYTES:,}")
+        return [asdict(item) for item in outline(name, data)]
+
+    # ── asking, telling ──
+
+    async def ask_llm(self, prompt: str, context: str = "") -> str:
+        """Text written by a language model that sees only this prompt and context. Slow and paid.
+
+        Raises RuntimeError if no model is set up, it fails, or the task's questions are used up.
+        """
+        (answer,) = await self._questions.ask([prompt], context)
+        return _bounded(answer)
+
+    async def ask_llm_many(self, prompts: list[str], context: str = "") -> list[str]:
+        """The answers to many prompts, in their order, several at a time; much faster than a loop of ask_llm.
+
+        Raises RuntimeError if any failed, after all are done; called again with the same prompts, it sends only those
+        that failed.
+        """
+        if len(prompts) > PROMPTS:
+            raise ValueError(f"{len(prompts):,} prompts at once; at most {PROMPTS:,} are taken, so ask in parts")
+        return [_bounded(answer) for answer in await self._questions.ask(prompts, context)]
+
+    def submit_result(self, summary: str, changed_files: list[str]) -> None:
+        """Ends the task: 1 to 5 lines on what was done and left undone, and the paths of all files that were changed.
+
+        Nothing after it runs. With nothing to do, or nothing that can be done, submit that with an empty list.
+        """
+        if not summary.strip():
+            raise ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")
+        if len(summary) > SUMMARY_CHARS:
+            raise ValueError(f"the summary has {len(summary):,} characters; say it in less than {SUMMARY_CHARS:,}")
+        claimed = dict.fromkeys(project_path(path) for path in changed_files)
+        self._submit(Submission(summary.strip(), tuple(claimed)))
+
+    def log(self, message: str) -> None:
+        """Puts a line into the task's journal for the person who reviews it; print() is for yourself."""
+        if len(message) > LOG_CHARS:
+            raise ValueError(f"the message has {len(message):,} characters; log at most {LOG_CHARS:,}")
+
+    # ── inside ──
+
+    def _content(self, name: str) -> bytes | None:
+        """What a write would replace; None where there is no file yet."""
+        there = self._overlay.entry(name)
+        if there is None or there.kind is EntryKind.DIRECTORY:
+            return None
+        try:
+            return self._overlay.read(name)
+        except FileNotFoundError:  # a link to a file that is still to be made
+            return None
+
+    def _write(self, name: str, text: str, before: bytes | None) -> None:
+        data = encoded(text, before)
+        require_still_python(name, data, before)
+        self._overlay.write(name, data)
+
+    def _one_file(self, name: str) -> list[str]:
+        there = self._overlay.entry(name)
+        if there is not None and there.kind is EntryKind.DIRECTORY:
+            raise ValueError(f"'{name}' is a folder; '{name}/**' fits the files below it")
+        return [] if there is None else [name]
+
+
+def require_still_python(name: str, data: bytes, before: bytes | None) -> None:
+    """Raises ValueError for a Python file that parsed and would not any more; nobody means to write that."""
+    if before is None or not name.endswith((".py", ".pyi")):
+        return
+    problem = _syntax_problem(name, data)
+    if problem and not _syntax_problem(name, before):
+        raise ValueError(
+            f"not written, because '{name}' parsed before and would not any more (Python "
+            f"{sys.version_info.major}.{sys.version_info.minor}): {problem}. Mend the text and write it again"
+        )
+
+
+def _syntax_problem(name: str, data: bytes) -> str:
+    """What keeps the bytes from being Python, with the line it stands in; "" for nothing."""
+    try:
+        text = data.decode("utf-8-sig")
+        parse_python(name, text)
+    except UnicodeDecodeError:
+        return "it is not UTF-8 text"
+    except ValueError as error:
+        told = str(error).removeprefix(f"'{name}' ")
+        number = re.match(r"line (\d+)", told)
+        line = text.split("\n")[int(number[1]) - 1 : int(number[1])] if number else []
+        return told + "".join(f" in {shown[:SHOWN_CHARS]!r}" for shown in line)
+    return ""
+
+
+def _slice(text: str, start_line: int | None, end_line: int | None) -> str:
+    start = 1 if start_line is None else start_line
+    if start < 1:
+        raise ValueError(f"start_line is {start}, but lines count from 1")
+    if end_line is not None and end_line < start - 1:
+        raise ValueError(f"end_line {end_line} is before start_line {start}")
+    return "".join(lines_of(text)[start - 1 : end_line])
+
+
+def _bounded(answer: str) -> str:
+    if len(answer) > TEXT_CHARS:
+        raise RuntimeError(f"the answer has {len(answer):,} characters; ask for a shorter one")
+    return answer
+
+
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,687 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from cairn.errors import DiskFull, ModelCallFailed
+from cairn.external_functions import (
+    BoundFunctions,
+    ExternalFunctions,
+    ProgramFiles,
+    create_external_functions,
+    function_reference,
+    type_stubs,
+)
+from cairn.journal import UNFINISHED, ExactCall, Journal
+from cairn.language_model import Completion, Message, TextModel
+from cairn.overlay import AgentFSOverlay, Entry
+from cairn.program import CallRecord, Limits, Submission
+from cairn.progress import CallMade, Event
+from cairn.sandbox_files import FileOperations
+from cairn.task_file import TaskFile
+from cairn.testing import Asked, Script
+
+SHOP = b"import os\n\n\ndef price(item):\n    return 1\n"
+
+FILES = {
+    "shop.py": SHOP,
+    "src/app.js": b"function main() {}\n",
+    "src/style.css": b"a { b: c }\n",
+    ".github/ci.yml": b"run: x\n",
+    ".gitignore": b"*.log\n",
+    "debug.log": b"price\n",
+    "logo.png": b"\x89PNG\0\0",
+    "latin.txt": b"caf\xe9",
+    "windows.txt": b"\xef\xbb\xbfone\r\ntwo\r\n",
+    "broken.py": b"def (:\n",
+    "empty.txt": b"",
+}
+
+
+@dataclass
+class Table:
+    """One task's functions over a real overlay and a real task file."""
+
+    root: Path
+    file: TaskFile
+    overlay: AgentFSOverlay
+    journal: Journal
+    functions: BoundFunctions
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self.functions.call(name, args, kwargs)
+
+    def error(self, name: str, *args: Any, **kwargs: Any) -> Exception:
+        with pytest.raises((OSError, ValueError, TypeError, RuntimeError)) as raised:
+            self.functions.call(name, args, kwargs)
+        return raised.value
+
+
+MakeTable = Callable[..., Table]
+
+
+@pytest.fixture
+def make_table(tmp_path: Path) -> Iterator[MakeTable]:
+    root = tmp_path / "project"
+    for name, data in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    (root / "out.txt").symlink_to(tmp_path / "secret.txt")
+    file = TaskFile.create(tmp_path / "task.db", base=root)
+
+    def make(model: TextModel | None = None, **limits: Any) -> Table:
+        overlay, journal, events = AgentFSOverlay(file, root), Journal(file), list[Event]()
+        functions = create_external_functions(overlay, journal, model, Limits(**limits), events.append)
+        return Table(root, file, overlay, journal, functions, events)
+
+    yield make
+    file.close()
+
+
+@pytest.fixture
+def table(make_table: MakeTable) -> Table:
+    return make_table()
+
+
+def _same(error: Exception, other: Exception) -> bool:
+    return (type(error), str(error)) == (type(other), str(other))
+
+
+# ── reading ──
+
+
+def test_a_file_is_read_whole_or_by_lines(table: Table) -> None:
+    assert table("read_file", "shop.py") == SHOP.decode()
+    assert table("read_file", "./shop.py", 4) == "def price(item):\n    return 1\n"
+    assert table("read_file", "shop.py", start_line=1, end_line=1) == "import os\n"
+    assert table("read_file", "shop.py", end_line=3) == "import os\n\n\n"
+    assert table("read_file", "shop.py", 5, 99) == "    return 1\n"
+    assert table("read_file", "shop.py", 6) == ""
+    assert table("read_file", "empty.txt", 1, 10) == ""
+
+
+def test_slices_one_after_the_other_are_the_file(table: Table) -> None:
+    slices = [table("read_file", "shop.py", start, start + 1) for start in (1, 3, 5, 7)]
+
+    assert "".join(slices) == SHOP.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("shop.py", 0), ValueError("start_line is 0, but lines count from 1")),
+        (("shop.py", 3, 1), ValueError("end_line 1 is before start_line 3")),
+        (("shp.py",), FileNotFoundError("no file 'shp.py', but there is 'shop.py'; list_dir() shows what is there")),
+        (("src",), IsADirectoryError("'src' is a folder; list_dir('src') shows what is in it")),
+        (
+            ("logo.png",),
+            ValueError(
+                "'logo.png' is binary, not text; leave it alone, or take its bytes with Path('logo.png').read_bytes()"
+            ),
+        ),
+        (
+            ("latin.txt",),
+            ValueError(
+                "'latin.txt' is not UTF-8 text (byte 3); leave it alone, or take its bytes with "
+                "Path('latin.txt').read_bytes()"
+            ),
+        ),
+        (
+            ("out.txt",),
+            PermissionError(
+                "'out.txt' leads out of the project through a symlink; use only files inside the project"
+            ),
+        ),
+        (("../x",), PermissionError("'../x' contains '..'; paths start at the project's root and stay inside it")),
+        (("/etc/passwd",), PermissionError("'/etc/passwd' is absolute; paths are relative to the project, like 'etc/passwd'")),
+        ((".git/config",), PermissionError("'.git/config' is inside .git/, which programs may not touch")),
+        ((".cairn/x",), PermissionError("'.cairn/x' is inside .cairn/, which programs may not touch")),
+        (("a\0b",), ValueError("the path contains a NUL character")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_says_what_to_do_instead(
+    table: Table, arguments: tuple[Any, ...], error: Exception
+) -> None:
+    assert _same(table.error("read_file", *arguments), error)
+
+
+def test_a_long_text_is_read_in_parts(table: Table) -> None:
+    (table.root / "long.txt").write_bytes(b"0123456789\n" * 100_000)
+
+    assert str(table.error("read_file", "long.txt")) == (
+        "this is 1,100,000 characters in 100,001 lines, and at most 1,000,000 can be read at once; read 'long.txt' in "
+        "parts with start_line and end_line"
+    )
+    assert len(table("read_file", "long.txt", 1, 50_000)) == 550_000
+
+
+def test_a_file_over_the_limit_is_refused_both_ways(table: Table) -> None:
+    (table.root / "huge.txt").write_bytes(b"x" * 10_000_001)
+
+    assert "'huge.txt'" in str(table.error("read_file", "huge.txt"))
+    assert isinstance(table.error("write_file", "new.txt", "x" * 10_000_001), ValueError)
+    assert not table("file_exists", "new.txt")
+
+
+def test_the_first_read_is_what_the_task_sees_from_then_on(table: Table) -> None:
+    first = table("read_file", "shop.py")
+    missing = table.error("read_file", "later.txt")
+    (table.root / "shop.py").write_bytes(b"changed")
+    (table.root / "later.txt").write_bytes(b"made later")
+
+    assert table("read_file", "shop.py") == first
+    assert isinstance(missing, FileNotFoundError)
+    assert isinstance(table.error("read_file", "later.txt"), FileNotFoundError)
+
+
+# ── writing ──
+
+
+def test_a_file_is_written_with_its_folders(table: Table) -> None:
+    table("write_file", "new/deep/a.txt", "é\n")
+
+    assert table("read_file", "new/deep/a.txt") == "é\n"
+    assert table.overlay.read("new/deep/a.txt") == "é\n".encode()
+    assert not (table.root / "new").exists()
+
+
+def test_mark_and_line_ends_survive_reading_and_writing(table: Table) -> None:
+    text = table("read_file", "windows.txt")
+    table("write_file", "windows.txt", text)
+    unchanged = table.overlay.read("windows.txt")
+    table("edit_file", "windows.txt", "one\ntwo\n", "one\nthree\n")
+
+    assert text == "one\ntwo\n"
+    assert unchanged == FILES["windows.txt"]
+    assert table.overlay.read("windows.txt") == b"\xef\xbb\xbfone\r\nthree\r\n"
+
+
+def test_an_edit_replaces_the_one_place(table: Table) -> None:
+    table("edit_file", "shop.py", "return 1", "return 2")
+
+    assert table("read_file", "shop.py") == SHOP.decode().replace("return 1", "return 2")
+
+
+def test_an_edit_that_does_not_fit_writes_nothing(table: Table) -> None:
+    assert str(table.error("edit_file", "shop.py", "return 1\n\n", "x")) == (
+        "'shop.py' does not contain old; it is there with other blanks: line 5: '    return 1'; "
+        "read_file('shop.py', 5, 7) shows the text as it is; nothing was written"
+    )
+    assert str(table.error("edit_file", "shop.py", "i", "x")).startswith("old stands 3 times in 'shop.py' (lines 1, ")
+    assert not table.overlay.changes()
+
+
+def test_python_that_would_no_longer_parse_is_refused(table: Table) -> None:
+    errors = [
+        table.error("write_file", "shop.py", "import os\ndef price(:\n    pass\n"),
+        table.error("edit_file", "shop.py", "    return 1", "return 1"),
+        table.error("write_file", "shop.py", "x = '\0'"),
+    ]
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert str(errors[0]) == (
+        f"not written, because 'shop.py' parsed before and would not any more (Python {version}): line 2: invalid syntax "
+        "in 'def price(:'. Mend the text and write it again"
+    )
+    assert "line 5: expected an indented block after function definition on line 4 in 'return 1'" in str(errors[1])
+    assert "contains NUL characters" in str(errors[2])
+    assert not table.overlay.changes()
+
+
+def test_python_that_did_not_parse_before_and_new_files_may_be_anything(table: Table) -> None:
+    table("write_file", "broken.py", "def (((:\n")
+    table("write_file", "new.py", "{% template %}")
+    table("write_file", "new.py", "{% another %}")
+    table("write_file", "src/app.js", "((")
+
+    assert len(table.overlay.changes()) == 3
+
+
+def test_the_guard_looks_at_what_the_task_itself_wrote(table: Table) -> None:
+    table("write_file", "broken.py", "x = 1\n")
+
+    assert isinstance(table.error("write_file", "broken.py", "def (:\n"), ValueError)
+
+
+def test_files_and_folders_are_deleted_and_moved(table: Table) -> None:
+    table("delete_file", "shop.py")
+    table("move_file", "src", "lib/js")
+    table("move_file", "empty.txt", "full.txt")
+
+    assert table("list_dir") == [
+        ".github/", ".gitignore", "broken.py", "full.txt", "latin.txt", "lib/", "logo.png", "out.txt", "windows.txt",
+    ]  # fmt: skip
+    assert table("search_files", "lib/**") == ["lib/js/app.js", "lib/js/style.css"]
+    assert _same(
+        table.error("move_file", "latin.txt", "full.txt"),
+        FileExistsError("'full.txt' exists already; delete it first, or choose another name"),
+    )
+    assert isinstance(table.error("delete_file", "shop.py"), FileNotFoundError)
+    assert isinstance(table.error("delete_file", "."), PermissionError)
+
+
+# ── listing and searching ──
+
+
+def test_a_folder_is_listed_with_hidden_names_and_without_ignored_ones(table: Table) -> None:
+    assert table("list_dir", "src/") == ["app.js", "style.css"]
+    assert ".github/" in table("list_dir")
+    assert "debug.log" not in table("list_dir")
+    assert "debug.log" in table("list_dir", ".", include_ignored=True)
+    assert isinstance(table.error("list_dir", "shop.py"), NotADirectoryError)
+    assert isinstance(table.error("list_dir", "none"), FileNotFoundError)
+
+
+def test_a_folder_too_full_to_list_says_how_to_list_a_part(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cairn.task_functions.NAMES", 1)
+
+    assert str(table.error("list_dir", "src")) == "'src' has over 1 names; search_files('src/a*') lists a part of them"
+    assert str(table.error("search_files", "src/**")) == (
+        "2 files fit 'src/**', more than 1; name a folder, or an ending"
+    )
+
+
+def test_existence_is_told_for_files_and_folders(table: Table) -> None:
+    assert [table("file_exists", path) for path in ("shop.py", "src", ".", "none", "debug.log")] == [
+        True, True, True, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.py", ["broken.py", "shop.py"]),
+        ("**/*.{js,css}", ["src/app.js", "src/style.css"]),
+        ("src/*", ["src/app.js", "src/style.css"]),
+        ("src/", ["src/app.js", "src/style.css"]),
+        ("/project/src/*.js", ["src/app.js"]),
+        (".github/**", [".github/ci.yml"]),
+        ("shop.py", ["shop.py"]),
+        ("shop.py/*", []),
+        ("none/*", []),
+        ("none", []),
+        ("*.log", []),
+    ],
+)
+def test_files_are_found_by_glob(table: Table, pattern: str, found: list[str]) -> None:
+    assert table("search_files", pattern) == found
+
+
+def test_a_glob_that_is_a_folder_says_how_to_write_it(table: Table) -> None:
+    assert _same(table.error("search_files", "src"), ValueError("'src' is a folder; 'src/**' fits the files below it"))
+    assert isinstance(table.error("search_files", ".git/*"), PermissionError)
+
+
+def test_content_is_found_as_dictionaries(table: Table) -> None:
+    table("write_file", "src/new.js", "price()\n")
+
+    assert table("search_content", r"price\b") == [
+        {"file": "shop.py", "line": 4, "text": "def price(item):"},
+        {"file": "src/new.js", "line": 1, "text": "price()"},
+    ]
+    assert table("search_content", "price", "src") == [{"file": "src/new.js", "line": 1, "text": "price()"}]
+    assert [hit["file"] for hit in table("search_content", "price", include_ignored=True)] == [
+        "debug.log", "shop.py", "src/new.js",
+    ]  # fmt: skip
+
+
+def test_an_outline_has_all_its_keys(table: Table) -> None:
+    assert table("outline", "shop.py") == [
+        {
+            "name": "price", "kind": "function", "start": 4, "end": 5, "signature": "def price(item)",
+            "has_docstring": False, "signature_end": 4, "body_line": 5, "docstring_start": 0, "docstring_end": 0,
+            "indent": "    ", "one_line": False,
+        }
+    ]  # fmt: skip
+    assert all(f'"{key}"' in function_reference() for key in table("outline", "shop.py")[0])
+
+
+def test_a_file_too_large_to_outline_is_refused(table: Table) -> None:
+    table("write_file", "large.py", "x = 1\n" * 400_000)
+
+    assert (
+        str(table.error("outline", "large.py")) == "'large.py' has 2,400,000 bytes; outlines are made up to 2,000,000"
+    )
+
+
+# ── calls that do not fit ──
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kwargs", "message"),
+    [
+        (
+            "read_file", (), {},
+            (
+                "read_file(): missing a required argument: 'path'; it is read_file(path: str, start_line: int | None = "
+                "None, end_line: int | None = None) -> str"
+            ),
+        ),
+        (
+            "write_file", ("a", "b"), {"encoding": "utf-8"},
+            "write_file(): got an unexpected keyword argument 'encoding'; it is write_file(path: str, content: str) -> None",
+        ),
+        ("read_file", (5,), {}, "read_file(): path must be str, not int"),
+        ("read_file", ("a", "1"), {}, "read_file(): start_line must be int | None, not str"),
+        ("read_file", ("a", True), {}, "read_file(): start_line must be int | None, not bool"),
+        (
+            "write_file", ("a", ["x"]), {},
+            "write_file(): content must be str, not list; '\\n'.join(lines) makes one text of lines",
+        ),
+        (
+            "write_file", ("a", b"x"), {},
+            (
+                "write_file(): content must be str, not bytes; value.decode() makes text of it, "
+                "Path(path).write_bytes(value) writes it"
+            ),
+        ),
+        ("list_dir", (".",), {"include_ignored": 1}, "list_dir(): include_ignored must be bool, not int"),
+        (
+            "submit_result", ("Done.", "a.py"), {},
+            "submit_result(): changed_files must be list[str], not str; put it in brackets",
+        ),
+        ("submit_result", ("Done.", [1]), {}, "submit_result(): changed_files[0] must be str, not int"),
+        (
+            "log", ("<coroutine object f>",), {},
+            "log(): message is a coroutine; put await before the call of your async function",
+        ),
+        ("ask_llm", (), {}, "ask_llm(): missing a required argument: 'prompt'; it is ask_llm(prompt: str, context: str = '') -> str"),
+    ],
+)  # fmt: skip
+def test_a_call_that_does_not_fit_names_the_function_and_its_signature(
+    table: Table, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], message: str
+) -> None:
+    assert _same(table.error(name, *args, **kwargs), TypeError(message))
+    assert [(call.name, call.error) for call in table.journal.calls()] == [(name, f"TypeError: {message}")]
+
+
+def test_an_unknown_function_is_a_name_error(table: Table) -> None:
+    with pytest.raises(NameError, match=r"^there is no function 'reed'; there are read_file, write_file, "):
+        table("reed")
+
+
+def test_paths_may_be_path_objects_and_begin_with_the_sandboxs_folder(table: Table) -> None:
+    assert table("read_file", PurePosixPath("/project/shop.py")) == SHOP.decode()
+    assert table("list_dir", "/project") == table("list_dir")
+
+
+# ── the record ──
+
+
+def test_each_call_is_journaled_and_then_reported(table: Table) -> None:
+    table("read_file", "shop.py", end_line=1)
+    table.error("read_file", "none.py")
+    table("log", "half done")
+    records = table.journal.calls()
+
+    assert [(r.number, r.name, r.arguments, r.result, r.error) for r in records] == [
+        (1, "read_file", "'shop.py', end_line=1", "'import os\\n'", ""),
+        (2, "read_file", "'none.py'", "", "FileNotFoundError: no file 'none.py'; list_dir() shows what is there"),
+        (3, "log", "'half done'", "", ""),
+    ]
+    assert table.events == [CallMade(record) for record in records]
+    assert table.journal.exact_calls("read_file")[0] == ExactCall(
+        1, 0, "read_file", {"path": "shop.py", "end_line": 1}, "import os\n"
+    )
+
+
+def test_a_record_that_cannot_be_kept_takes_the_effect_back(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_kwargs: object) -> CallRecord:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(table.journal, "record_call", full)
+    with pytest.raises(DiskFull):
+        table("write_file", "new.txt", "x")
+
+    assert table.overlay.entry("new.txt") is None
+    assert table.journal.calls() == ()
+    assert table.events == []
+
+
+def test_a_failed_write_leaves_its_record_and_no_effect(table: Table) -> None:
+    table("write_file", "a.txt", "x")
+    table.error("write_file", "a.txt/b.txt", "x")
+
+    assert [bool(call.error) for call in table.journal.calls()] == [False, True]
+    assert table.overlay.changes().paths == ("a.txt",)
+
+
+def test_a_content_is_stored_once_for_overlay_and_journal(table: Table) -> None:
+    (table.root / "long.txt").write_bytes(b"0123456789\n" * 1_000)
+    for _ in range(3):
+        table("read_file", "long.txt")
+
+    assert table.file.rows("SELECT size FROM cairn_blob WHERE size > 1024") == [(11_000,)]
+
+
+# ── submitting ──
+
+
+def test_a_submission_is_kept_as_it_was_claimed(table: Table) -> None:
+    before = table.functions.submission
+    table("submit_result", " Done.\n", ["./b.py", "/project/a.py", "b.py"])
+
+    assert (before, table.functions.submission) == (None, Submission("Done.", ("b.py", "a.py")))
+    assert table.journal.submission() == table.functions.submission
+
+
+@pytest.mark.parametrize(
+    ("summary", "files", "error"),
+    [
+        (" ", [], ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")),
+        ("x" * 10_001, [], ValueError("the summary has 10,001 characters; say it in less than 10,000")),
+        ("ok", ["../x"], PermissionError("'../x' contains '..'; paths start at the project's root and stay inside it")),
+    ],
+)
+def test_a_submission_that_is_refused_does_not_end_the_task(
+    table: Table, summary: str, files: list[str], error: Exception
+) -> None:
+    assert _same(table.error("submit_result", summary, files), error)
+    assert (table.functions.submission, table.journal.submission()) == (None, None)
+
+
+def test_a_long_message_is_not_logged(table: Table) -> None:
+    assert str(table.error("log", "x" * 10_001)) == "the message has 10,001 characters; log at most 10,000"
+
+
+# ── asking ──
+
+
+async def test_an_answer_is_journaled_with_its_tokens(make_table: MakeTable) -> None:
+    table = make_table(Script("Adds.", tokens=(30, 4)).model())
+
+    assert await table("ask_llm", "What?", context="x + y") == "Adds."
+    (record,) = table.journal.calls()
+    assert (record.arguments, record.result, record.input_tokens, record.output_tokens) == (
+        "'What?', context='x + y'", "'Adds.'", 30, 4,
+    )  # fmt: skip
+    assert table.events == [CallMade(record)]
+
+
+async def test_many_answers_come_in_order(make_table: MakeTable) -> None:
+    table = make_table(Script(lambda asked: asked.prompt.upper()).model())
+
+    assert await table("ask_llm_many", ["a", "b", "c"]) == ["A", "B", "C"]
+    (record,) = table.journal.calls()
+    assert (record.input_tokens, record.output_tokens) == (300, 60)
+
+
+async def test_a_question_that_fails_is_an_error_the_program_can_catch(make_table: MakeTable) -> None:
+    def answer(_asked: Asked) -> str:
+        raise ModelCallFailed("No.", "Never.")
+
+    table = make_table(Script(answer).model())
+
+    with pytest.raises(RuntimeError, match="gave no answer"):
+        await table("ask_llm", "What?")
+    assert table.journal.calls()[0].error.startswith("RuntimeError: the language model gave no answer")
+
+
+async def test_without_a_model_asking_fails_and_is_journaled(table: Table) -> None:
+    with pytest.raises(RuntimeError, match=r"^no language model is set up"):
+        await table("ask_llm", "What?")
+    assert len(table.events) == len(table.journal.calls()) == 1
+
+
+async def test_too_many_prompts_at_once_are_refused(table: Table) -> None:
+    with pytest.raises(ValueError, match=r"^1,001 prompts at once; at most 1,000 are taken, so ask in parts$"):
+        await table("ask_llm_many", ["x"] * 1_001)
+
+
+async def test_the_question_limit_is_the_hosts_and_counts_over_restarts(make_table: MakeTable) -> None:
+    script = Script(lambda _asked: "yes")
+    first = make_table(script.model(), llm_calls=4)
+    await first("ask_llm", "a")
+    await first("ask_llm_many", ["b", "c"])
+    second = make_table(script.model(), llm_calls=4)
+    before = second.functions.questions_used_up
+    await second("ask_llm", "d")
+
+    with pytest.raises(RuntimeError, match="4 questions and 0 are left"):
+        await second("ask_llm", "e")
+    assert (before, second.functions.questions_used_up, len(script.asked)) == (False, True, 4)
+
+
+@dataclass
+class Draft:
+    """A model for drafts that never answers until told."""
+
+    name: str = "draft"
+    draft: bool = True
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        system: str = "",
+        history: Sequence[Message] = (),
+        on_text: Callable[[int], None] | None = None,
+    ) -> Completion:
+        self.asked.set()
+        await self.told.wait()
+        return Completion("Sells.", 0, 0, 0.0, self.name)
+
+
+async def test_a_question_is_pending_in_the_journal_until_it_is_answered(make_table: MakeTable) -> None:
+    model = Draft()
+    table = make_table(model)
+    asking = asyncio.ensure_future(table("ask_llm", "What?"))
+    await model.asked.wait()
+    pending = table.journal.calls()[0].error
+    reported = list(table.events)
+    model.told.set()
+    await asking
+
+    assert (pending, reported) == (UNFINISHED, [])
+    assert (table.journal.calls()[0].error, table.functions.drafts) == ("", 1)
+
+
+async def test_a_cancelled_question_stays_unfinished(make_table: MakeTable) -> None:
+    model = Draft()
+    table = make_table(model)
+    asking = asyncio.ensure_future(table("ask_llm", "What?"))
+    await model.asked.wait()
+    asking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert table.journal.calls()[0].error == UNFINISHED
+
+
+# ── files for ordinary file code ──
+
+
+def test_file_operations_are_journaled_under_the_callers_name(table: Table) -> None:
+    files = table.functions.files
+    files.make_folder("made", as_name="os.makedirs")
+    files.write_bytes("made/a.bin", b"\0\1", as_name="open")
+    files.move("made/a.bin", "made/b.bin")
+    files.delete("empty.txt")
+    entries = files.list_folder("made")
+
+    assert files.read_bytes("made/b.bin") == b"\0\1"
+    assert files.entry("none") is None
+    assert files.walk("src", as_name="os.walk") == ["src/app.js", "src/style.css"]
+    assert [type(entry) for entry in entries] == [Entry]
+    assert [(call.name, call.arguments) for call in table.journal.calls()] == [
+        ("os.makedirs", "'made'"),
+        ("open", "'made/a.bin', data='2 bytes'"),
+        ("Path.rename", "'made/a.bin', target='made/b.bin'"),
+        ("Path.unlink", "'empty.txt'"),
+        ("Path.iterdir", "'made'"),
+        ("Path.read_bytes", "'made/b.bin'"),
+        ("Path.stat", "'none'"),
+        ("os.walk", "'src'"),
+    ]
+    exact = table.journal.exact_calls()
+    assert exact[1].arguments == {"path": "made/a.bin", "data": b"\0\1"}
+    assert exact[4].result == [["made/b.bin", "file", 0o644, 2, entries[0].mtime]]
+    assert exact[5].result == b"\0\1"
+
+
+def test_file_operations_keep_python_parsing_too(table: Table) -> None:
+    with pytest.raises(ValueError, match="parsed before and would not any more"):
+        table.functions.files.write_bytes("shop.py", b"def (:\n")
+    with pytest.raises(ValueError, match="it is not UTF-8 text"):
+        table.functions.files.write_bytes("shop.py", b"x = '\xff'\n")
+    table.functions.files.write_bytes("shop.py", b"x = 1\n")
+    table.functions.files.write_bytes("broken.py", b"def (\n")
+    table.functions.files.write_bytes("new.py", b"def (\n")
+
+
+def test_a_failed_file_operation_is_journaled(table: Table) -> None:
+    with pytest.raises(FileNotFoundError):
+        table.functions.files.read_bytes("none")
+
+    assert table.journal.calls()[0].error.startswith("FileNotFoundError: no file 'none'")
+
+
+def test_the_parts_fit_those_who_use_them(table: Table) -> None:
+    functions: ExternalFunctions = table.functions
+    files: ProgramFiles = functions.files
+    sandbox: FileOperations = files
+
+    assert sandbox is files
+
+
+# ── what models and the checker are told ──
+
+
+def test_stubs_and_reference_say_the_same_of_every_function(table: Table) -> None:
+    names = [
+        "read_file", "write_file", "edit_file", "delete_file", "move_file", "list_dir", "file_exists", "search_files",
+        "search_content", "outline", "ask_llm", "ask_llm_many", "submit_result", "log",
+    ]  # fmt: skip
+    declared = [line for line in type_stubs().splitlines() if line.startswith("def ")]
+    described = [line for line in function_reference().splitlines() if not line.startswith(" ")]
+
+    assert [f"def {line}:" for line in described] == declared
+    assert [line.partition("(")[0] for line in described] == names
+    assert table.functions.names == set(names)
+
+
+def test_the_stubs_are_python_and_carry_the_texts() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(type_stubs(), "stubs", "exec"), scope)  # noqa: S102 - our own text
+
+    assert inspect.getdoc(scope["file_exists"]) == "True if there is a file or folder at the path."
+    assert inspect.signature(scope["ask_llm"]).return_annotation is str
+
+
+def test_asking_gives_an_awaitable_and_all_else_a_value(table: Table) -> None:
+    asking = table("ask_llm", "x")
+
+    assert isinstance(asking, Awaitable)
+    asking.close()
+    assert table.journal.calls() == ()
