@@ -110,6 +110,7 @@ class ProgramRun:
         self._started = time.monotonic()
         self._calls = 0
         self._sandbox_seconds = 0.0
+        self._memory_before = worker.memory_peak()
         self._stopping = threading.Lock()
         self._stopped: Callable[[Run], ExecutionResult] | None = None
         self._waiting: concurrent.futures.Future[object] | None = None
@@ -148,12 +149,16 @@ class ProgramRun:
         return result
 
     def _failed(self, error: Exception, conversation: Conversation, step: int) -> ExecutionResult:
+        from pydantic_monty import MontyError
+
         if self._stopped is not None:
             return self._stopped(self.figures())
-        peak = self._worker.memory_peak()
+        growth = self._worker.memory_peak() - self._memory_before
         names, seconds = self._functions.names, self._sandbox_seconds
-        evidence = Evidence(self._limits, seconds, peak, step, conversation.sources, names)
+        evidence = Evidence(self._limits, seconds, growth, step, conversation.sources, names)
         result = sandbox_failure.outcome(error, self.figures(), evidence)
+        if not isinstance(error, MontyError):  # raised on our side of the pipe: the sandbox still waits for an answer
+            self._worker.kill()
         if isinstance(result, CodeFailed):
             with suppress(_Ended):  # the program's own error tells more than a file that could not be written after it
                 self._store_files()
@@ -235,10 +240,7 @@ class ProgramRun:
 
     def _answered(self, snapshot: FunctionSnapshot) -> Callable[[], Snapshot]:
         name = snapshot.function_name
-        try:
-            arguments, keywords = snapshot.args, snapshot.kwargs
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"an argument of {name}() cannot be passed: {error}") from None
+        arguments, keywords = snapshot.args, snapshot.kwargs
         if snapshot.is_os_function:
             value = self._file_call(name, arguments, keywords)
         elif name in self._functions.names:

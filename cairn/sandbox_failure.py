@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GONE = "The variables of the task's programs are gone; the next program starts afresh."
 SHOWN_FRAMES = 12
 SHOWN_MESSAGE = 4_000
-MEMORY_SHARE = 0.5  # of the limit: a worker that stayed below it did not grow into its limit bit by bit
+MEMORY_SHARE = 0.5  # of the limit: a worker that grew by less did not reach its limit bit by bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Evidence:
 
     limits: Limits
     seconds: float = 0.0  # spent in the sandbox, by the host's clock
-    memory_peak: int | None = None
+    memory_growth: int = 0  # of the worker during the run, in bytes; 0 where the system does not say
     step: int = 0
     sources: Mapping[str, Source] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
@@ -47,6 +47,8 @@ class Evidence:
 
 def outcome(error: Exception, run: Run, evidence: Evidence) -> ExecutionResult:
     """The result of a program that ended with this error of the sandbox."""
+    if isinstance(error, ValueError):  # a value that no Python of ours can hold, such as a number of 5,000 digits
+        return CodeFailed(run, "ValueError", f"a value cannot be handed over: {_line(str(error))}", hint=GONE)
     translate = _TRANSLATIONS.get(type(error).__name__)
     if translate is None:
         return Crashed(
@@ -129,22 +131,21 @@ def _is_memory_limit(error: MontyRuntimeError, message: str, evidence: Evidence)
     last = frames[-1]
     source = evidence.sources.get(last.filename)
     if source is None or source.tree is None:  # text given to exec(): only the memory really used tells
-        return _grew(evidence)
+        return evidence.memory_growth > MEMORY_SHARE * evidence.limits.memory_mb * 2**20
     return not _raised_there(source.tree, last)
 
 
-def _grew(evidence: Evidence) -> bool:
-    limit = evidence.limits.memory_mb * 2**20
-    return evidence.memory_peak is not None and evidence.memory_peak > MEMORY_SHARE * limit
-
-
 def _raised_there(tree: ast.Module, frame: Frame) -> bool:
-    """True when the frame points at the exception of a `raise`, not at an expression that ran out of memory."""
+    """True when the frame points at what a `raise` raises, or at a handler that raises again.
+
+    A real limit cannot be caught, and points at the expression that ran out of memory.
+    """
     for node in ast.walk(tree):
+        place = node.type if isinstance(node, ast.ExceptHandler) else None
         if isinstance(node, ast.Raise):
-            place = node.exc or node
-            if (place.lineno, place.end_lineno) == (frame.line, frame.end_line):
-                return True
+            place = node.exc
+        if place is not None and (place.lineno, place.end_lineno) == (frame.line, frame.end_line):
+            return True
     return False
 
 

@@ -76,14 +76,14 @@ class SandboxWorker:
                 return not self._ended
             return not select.select([self._pidfd], [], [], 0)[0]
 
-    def memory_peak(self) -> int | None:
-        """The most memory the process ever had, in bytes; None where the system does not say."""
+    def memory_peak(self) -> int:
+        """The most memory the process ever had, in bytes; 0 where the system does not say, or it has ended."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         except OSError:
-            return None
+            return 0
         line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "")
-        return int(line.split()[1]) * 1024 if line else None
+        return int(line.split()[1]) * 1024 if line else 0
 
     def kill(self) -> None:
         """Ends the process at once; a turn in flight on another thread fails within about a millisecond."""
