@@ -72,25 +72,64 @@ class PinnedBase:
 
     def below(self, folder: str) -> list[Pin]:
         """All pins under a folder, sorted by path."""
-        if folder == ".":
-            rows = self._file.rows(f"SELECT {_COLUMNS} FROM cairn_base ORDER BY path")  # noqa: S608
-        else:
-            rows = self._file.rows(
-                f"SELECT {_COLUMNS} FROM cairn_base WHERE path > ? AND path < ? ORDER BY path",  # noqa: S608
-                f"{folder}/",
-                f"{folder}0",  # "0" is the character after "/"
-            )
+        _, low, high = _range(folder)
+        rows = self._file.rows(
+            f"SELECT {_COLUMNS} FROM cairn_base WHERE path > ? AND path < ? ORDER BY path",  # noqa: S608
+            low,
+            high,
+        )
         return [_pin(row) for row in rows]
+
+    def directly_in(self, folder: str) -> list[Pin]:
+        """The pins of the names in one folder."""
+        start, low, high = _range(folder)
+        rows = self._file.rows(
+            f"SELECT {_COLUMNS} FROM cairn_base WHERE path > ? AND path < ? AND instr(substr(path, ?), '/') = 0",  # noqa: S608
+            low,
+            high,
+            start,
+        )
+        return [_pin(row) for row in rows]
+
+    def implied_folders_in(self, folder: str) -> set[str]:
+        """The names in one folder below which something was seen."""
+        start, low, high = _range(folder)
+        rows = self._file.rows(
+            "SELECT DISTINCT substr(path, ?1, instr(substr(path, ?1), '/') - 1) FROM cairn_base"
+            " WHERE path > ?2 AND path < ?3 AND kind != 'absent' AND instr(substr(path, ?1), '/') > 0",
+            start,
+            low,
+            high,
+        )
+        return {str(name) for (name,) in rows}
 
     def implies_folder(self, path: str) -> bool:
         """True when something was seen below the path, which makes it a folder for the task also if it is gone now."""
         return bool(
             self._file.rows(
                 "SELECT 1 FROM cairn_base WHERE path > ? AND path < ? AND kind != 'absent' LIMIT 1",
-                f"{path}/",
-                f"{path}0",
+                *_range(path)[1:],
             )
         )
+
+    @property
+    def read_only(self) -> bool:
+        """True when nothing can be captured any more."""
+        return self._file.read_only
+
+    def pinned(self, path: str, known: Pin | None, reason: Reason, *, hidden: bool) -> Pin:
+        """The pin of a path, captured now unless it is known already."""
+        if known is None:
+            return self.capture(path, reason, hidden=hidden)[0]
+        if reason is Reason.CHANGED:
+            self._mark_changed(known)
+        return known
+
+    def captured(self, path: str, known: Pin | None, reason: Reason, *, hidden: bool) -> tuple[Pin, bytes]:
+        """The same with its content."""
+        if known is None:
+            return self.capture(path, reason, hidden=hidden)
+        return self.pinned(path, known, reason, hidden=hidden), self.data(known)
 
     def capture(self, path: str, reason: Reason, *, hidden: bool = False) -> tuple[Pin, bytes]:
         """Pins what stands at a path on disk now and says it with its content. `hidden`: nothing of it shows."""
@@ -106,11 +145,6 @@ class PinnedBase:
         size = entry.size if entry.kind is EntryKind.DIRECTORY else len(data)
         pin = Pin(path, entry.kind, entry.mode, None, entry.mtime_ns, size, inode, reason)
         return self._store(pin, data), data
-
-    def mark_changed(self, pin: Pin) -> None:
-        """The task changes a path it had only read."""
-        if pin.reason is not Reason.CHANGED:
-            self._file.run("UPDATE cairn_base SET reason = ? WHERE path = ?", Reason.CHANGED, pin.path)
 
     def data(self, pin: Pin) -> bytes:
         """The captured bytes of a file, or a symlink's target as bytes."""
@@ -144,6 +178,10 @@ class PinnedBase:
             return not (is_folder and wants_folder)
         return self.content_now(pin.path) != self.content(pin)
 
+    def _mark_changed(self, pin: Pin) -> None:
+        if pin.reason is not Reason.CHANGED:
+            self._file.run("UPDATE cairn_base SET reason = ? WHERE path = ?", Reason.CHANGED, pin.path)
+
     def _store(self, pin: Pin, data: bytes | None = None) -> Pin:
         if self._file.read_only:
             return pin
@@ -162,6 +200,11 @@ class PinnedBase:
                 pin.reason,
             )
         return pin
+
+
+def _range(folder: str) -> tuple[int, str, str]:
+    """Where names start in the paths below a folder (from 1), and the bounds of those paths: "0" follows "/"."""
+    return (1, "", "\U0010ffff") if folder == "." else (len(folder) + 2, f"{folder}/", f"{folder}0")
 
 
 def _without_content(path: str, reason: Reason, *, is_folder: bool) -> Pin:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cairn.ignore_rules import IgnoreRules
+from cairn.project_disk import refused
 
 RULE_FILES = (".gitignore", ".cairnignore")  # the later one wins within a folder
 
@@ -29,12 +30,17 @@ def walk_files(root: Path, under: str = ".", *, include_ignored: bool = False) -
 
 
 def list_names(root: Path, folder: str = ".", *, include_ignored: bool = False) -> list[str]:
-    """The names in one folder, sorted, without reading any other folder but for its rules."""
+    """The names in one folder, sorted, without reading any other folder but for its rules.
+
+    PermissionError for a folder that may not be listed; none for what is no folder.
+    """
     everything = include_ignored or is_ignored(root, folder, folder=True)
     rules = () if everything else _rules_in(root, folder, _rules_above(root, folder))
-    return sorted(
-        entry.name for entry in _shown(root, folder) if everything or not _entry_ignored(entry, folder, rules)
-    )
+    try:
+        shown = _shown(root, folder)
+    except PermissionError as error:
+        raise refused(folder, error) from error
+    return sorted(e.name for e in shown if everything or not _entry_ignored(e, folder, rules))
 
 
 def is_ignored(root: Path, path: str, *, folder: bool | None = None) -> bool:
@@ -73,7 +79,11 @@ def _below(root: Path, top: str, rules: tuple[IgnoreRules, ...], *, everything: 
     while waiting:
         folder, above = waiting.pop()
         here = above if everything else _rules_in(root, folder, above)
-        for entry in _shown(root, folder):
+        try:
+            shown = _shown(root, folder)
+        except PermissionError:
+            continue  # one folder that may not be read must not hide all others
+        for entry in shown:
             path = entry.name if folder == "." else f"{folder}/{entry.name}"
             is_folder = entry.is_dir(follow_symlinks=False)
             if not everything and _ignored(path, here, folder=is_folder):
@@ -85,11 +95,11 @@ def _below(root: Path, top: str, rules: tuple[IgnoreRules, ...], *, everything: 
 
 
 def _shown(root: Path, folder: str) -> list[os.DirEntry[str]]:
-    """A folder's entries a program may see; none where it is no folder, is unreadable or went away meanwhile."""
+    """A folder's entries a program may see; none where it is no folder or went away meanwhile."""
     try:
         with os.scandir(root if folder == "." else root / folder) as entries:
             return [entry for entry in entries if is_shown_name(entry.name, folder) and _is_plain(entry)]
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
