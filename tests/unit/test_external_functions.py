@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cairn.errors import DiskFull, ModelCallFailed
+from cairn.executor import AgentExecutor
 from cairn.external_functions import (
     BoundFunctions,
     ExternalFunctions,
@@ -22,7 +23,7 @@ from cairn.external_functions import (
 from cairn.journal import UNFINISHED, ExactCall, Journal
 from cairn.language_model import Completion, Message, TextModel
 from cairn.overlay import AgentFSOverlay, Entry
-from cairn.program import CallRecord, Limits, Submission
+from cairn.program import CallRecord, Finished, Limits, Submission
 from cairn.progress import CallMade, Event
 from cairn.sandbox_files import FileOperations
 from cairn.task_file import TaskFile
@@ -673,7 +674,7 @@ def test_stubs_and_reference_say_the_same_of_every_function(table: Table) -> Non
 
 def test_the_stubs_are_python_and_carry_the_texts() -> None:
     scope: dict[str, Any] = {}
-    exec(compile(type_stubs(), "stubs", "exec"), scope)  # noqa: S102 - our own text
+    exec(compile(type_stubs(), "stubs", "exec", dont_inherit=True), scope)  # noqa: S102 - our own text
 
     assert inspect.getdoc(scope["file_exists"]) == "True if there is a file or folder at the path."
     assert inspect.signature(scope["ask_llm"]).return_annotation is str
@@ -685,3 +686,98 @@ def test_asking_gives_an_awaitable_and_all_else_a_value(table: Table) -> None:
     assert isinstance(asking, Awaitable)
     asking.close()
     assert table.journal.calls() == ()
+
+
+# ── with the real sandbox ──
+
+
+def _checked_by_monty(code: str) -> str:
+    """What the sandbox's type checker says; nothing is bound, so nothing but the check can be meant."""
+    from pydantic_monty import Monty, MontyTypingError
+
+    with (
+        Monty() as pool,
+        pool.checkout(type_check=True, type_check_stubs=type_stubs(), type_check_format="concise") as session,
+    ):
+        try:
+            session.feed_start(f"def program():\n    {code}\n")
+        except MontyTypingError as error:
+            return error.display().strip()
+    return ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "text: str = read_file('a.py', 1, end_line=20)",
+        "lines = [line.strip() for path in search_files('**/*.py') for line in read_file(path).split('\\n')]",
+        "hits: list[dict] = search_content('x', 'src', include_ignored=True); n: int = hits[0]['line'] + 1",
+        "names = sorted({hit['file'].upper() for hit in search_content('x')})",
+        "todo = [f for f in outline('a.py') if not f['has_docstring']]; k = todo[0]['start'] - 1",
+        "texts = [t.upper() for t in ask_llm_many(['a'], context='b')]; one = ask_llm('q').strip()",
+        "write_file('a', 'b'); edit_file('a', 'b', 'c'); move_file('a', 'b'); delete_file('b'); log('x')",
+        "submit_result('Done.', ['a'] if file_exists('a') else []); names = list_dir() + list_dir('src')",
+    ],
+)
+def test_the_sandboxs_checker_accepts_right_calls(code: str) -> None:
+    assert _checked_by_monty(code) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("read_file(5)", "invalid-argument-type"),
+        ("read_file('a').foo", "unresolved-attribute"),
+        ("write_file('a')", "missing-argument"),
+        ("write_file('a', 'b', encoding='utf-8')", "unknown-argument"),
+        ("submit_result('Done.', 'a.py')", "invalid-argument-type"),
+        ("await ask_llm('x')", "await"),
+        ("search_content('x')[0].line", "unresolved-attribute"),
+    ],
+)
+def test_the_sandboxs_checker_refuses_wrong_calls(code: str, rule: str) -> None:
+    assert rule in _checked_by_monty(code)
+
+
+async def test_a_program_works_with_every_function(make_table: MakeTable) -> None:
+    table = make_table(Script(lambda asked: f"About {asked.prompt}.").model())
+    program = """
+for path in search_files("**/*.py"):
+    try:
+        todo = [f for f in outline(path) if not f["has_docstring"]]
+    except ValueError as error:
+        log(str(error))
+        continue
+    lines = read_file(path).split("\\n")
+    for f, text in reversed(list(zip(todo, ask_llm_many([f["name"] for f in todo])))):
+        lines.insert(f["signature_end"], f["indent"] + '\"\"\"' + text + '\"\"\"')
+    write_file(path, "\\n".join(lines))
+try:
+    edit_file("shop.py", "def prices(items):", "x")
+except ValueError as error:
+    print(error)
+move_file("src", "web")
+with open("notes.txt", "w") as notes:
+    notes.write("".join(list_dir("web")))
+delete_file("empty.txt")
+print(search_content("price"), file_exists("src"), ask_llm("all"))
+submit_result("Documented.", ["shop.py"])
+"""
+    async with AgentExecutor(Limits()).session(table.functions) as session:
+        problems = await session.check(program)
+        result = await session.execute(program)
+
+    assert problems == ()
+    assert isinstance(result, Finished), result
+    assert result.submission == Submission("Documented.", ("shop.py",))
+    assert result.run.output == (
+        "'shop.py' does not contain old; nearest is line 4: 'def price(item):'; read_file('shop.py', 4, 4) shows the text "
+        "as it is; nothing was written\n"
+        "[{'file': 'shop.py', 'line': 4, 'text': 'def price(item):'}, "
+        "{'file': 'shop.py', 'line': 5, 'text': '    \"\"\"About price.\"\"\"'}] False About all.\n"
+    )
+    assert table.overlay.read("shop.py") == SHOP.replace(b":\n", b':\n    """About price."""\n')
+    assert table.overlay.changes().paths == (
+        "empty.txt", "notes.txt", "shop.py", "src/app.js", "src/style.css", "web/app.js", "web/style.css",
+    )  # fmt: skip
+    assert [call.name for call in table.journal.calls() if call.error] == ["outline", "edit_file"]
