@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cairn.program import (
     Cancelled,
@@ -30,10 +30,12 @@ from cairn.program import (
 )
 from cairn.program_check import Conversation
 from cairn.program_lint import lint, parse, refusal
-from cairn.program_run import Allowance, ProgramFunctions, ProgramRun
+from cairn.program_run import Allowance, ProgramRun
 from cairn.sandbox_failure import GONE
-from cairn.sandbox_files import FileOperations
 from cairn.sandbox_worker import SandboxWorker, in_thread
+
+if TYPE_CHECKING:
+    from cairn.external_functions import ExternalFunctions
 
 CHECK_SECONDS = 10.0  # compiling and checking takes milliseconds; one that takes this long never ends
 SETTLE_SECONDS = 10.0  # how long a stopped program's last call, which cannot be interrupted, may take to return
@@ -48,7 +50,7 @@ class AgentExecutor:
 
     @asynccontextmanager
     async def session(
-        self, functions: ProgramFunctions, *, now: datetime | None = None, seed: int = 0
+        self, functions: ExternalFunctions, *, now: datetime | None = None, seed: int = 0
     ) -> AsyncIterator[ExecutionSession]:
         """Variables live from program to program inside. `now` and `seed` are the clock and chance programs see."""
         session = ExecutionSession(self.limits, functions, now=now or datetime.now(UTC), seed=seed)
@@ -70,7 +72,11 @@ class _Declared:
 
     stubs: str
     submission: Submission | None = None
-    files: FileOperations | None = None
+
+    @property
+    def files(self) -> NoReturn:
+        """Never reached: nothing runs."""
+        raise RuntimeError("files were opened while only checking")
 
     @property
     def names(self) -> frozenset[str]:
@@ -89,7 +95,7 @@ class ExecutionSession:
     After a limit, a crash or a cancellation the worker is ended and the next program gets a new one, without variables.
     """
 
-    def __init__(self, limits: Limits, functions: ProgramFunctions, *, now: datetime, seed: int) -> None:
+    def __init__(self, limits: Limits, functions: ExternalFunctions, *, now: datetime, seed: int) -> None:
         self.limits = limits
         self._functions = functions
         self._now, self._seed = now, seed

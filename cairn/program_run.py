@@ -3,67 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import concurrent.futures
 import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cairn import sandbox_failure
-from cairn.errors import CairnError
 from cairn.plain_values import unfit_argument, unfit_result
-from cairn.program import Cancelled, CodeFailed, ExecutionResult, Finished, LimitReached, Limits, Run, Submission
+from cairn.program import Cancelled, CodeFailed, ExecutionResult, Finished, LimitReached, Limits, Run
 from cairn.program_check import Conversation
 from cairn.program_hints import hint_for
 from cairn.program_output import BoundedOutput
 from cairn.sandbox_failure import GONE, Evidence
-from cairn.sandbox_files import ROOT, FileOperations, NotHandled, SandboxFiles
+from cairn.sandbox_files import ROOT, NotHandled, SandboxFiles
 from cairn.sandbox_worker import SandboxWorker, suspensions_allowed
 
 if TYPE_CHECKING:
     from pydantic_monty import FunctionSnapshot, FutureSnapshot, MontyComplete, NameLookupSnapshot
+
+    from cairn.external_functions import ExternalFunctions
 
     Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
 
 FLOOD_CHARS = 5_000_000  # a program that prints more than this is stopped
 MESSAGE_CHARS = 4_000  # of an error handed to a program
 VALUE_CHARS = 2_000
-
-
-class ProgramFunctions(Protocol):
-    """What an executor needs of the functions a program may call; `external_functions` makes the real ones.
-
-    `call` runs in the driving thread; what it returns may be awaitable, and is then awaited on the caller's event loop.
-    Builtin exceptions reach the program; a CairnError stops it and is raised to the caller. `files` serves ordinary
-    file code.
-    """
-
-    @property
-    def stubs(self) -> str:
-        """The functions' signatures for the type checker."""
-        ...
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The functions' names."""
-        ...
-
-    @property
-    def submission(self) -> Submission | None:
-        """What the program submitted; once it is set, the program is not resumed."""
-        ...
-
-    @property
-    def files(self) -> FileOperations | None:
-        """The journaled operations behind `open()` and `pathlib`; None refuses all files."""
-        ...
-
-    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object | Awaitable[object]:
-        """One call, checked, bounded and journaled."""
-        ...
 
 
 class Allowance:
@@ -92,6 +59,14 @@ class _Ended(Exception):
         self.result = result
 
 
+class _Fault(Exception):
+    """A fault of the host's own, which no program may catch and no sandbox error may hide."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class ProgramRun:
     """Drives one program from call to call. Only `stop` and `figures` may be called from another thread."""
 
@@ -100,13 +75,13 @@ class ProgramRun:
         limits: Limits,
         allowance: Allowance,
         worker: SandboxWorker,
-        functions: ProgramFunctions,
+        functions: ExternalFunctions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._limits, self._allowance = limits, allowance
         self._worker, self._functions, self._loop = worker, functions, loop
         self._output = BoundedOutput(limits.output_chars)
-        self._files = SandboxFiles(functions.files, file_bytes=limits.file_bytes) if functions.files else None
+        self._files = SandboxFiles(functions.files, file_bytes=limits.file_bytes)
         self._started = time.monotonic()
         self._calls = 0
         self._sandbox_seconds = 0.0
@@ -130,23 +105,29 @@ class ProgramRun:
             waiting.cancel()
 
     def drive(self, code: str, conversation: Conversation, step: int) -> ExecutionResult:
-        """Blocks until the program has ended, one way or another."""
+        """Blocks until the program has ended, one way or another. Raises what is not the program's doing."""
         conversation.begin(code, step)
         try:
-            value = self._to_the_end(code)
-            self._store_files()
-            result: ExecutionResult = Finished(self.figures(), value=value)
-        except _Ended as ended:
-            result = (self._stopped or ended.result)(self.figures())
-        except (asyncio.CancelledError, concurrent.futures.CancelledError):
-            result = (self._stopped or _cancelled)(self.figures())
-        except CairnError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the sandbox raises its own errors and, misused, builtin ones
-            result = self._failed(error, conversation, step)
+            result = self._result(code, conversation, step)
+        except _Fault as fault:
+            raise fault.error from None
         if self._functions.submission is None and isinstance(result, Finished | CodeFailed):
             conversation.remember(self._worker, code)
         return result
+
+    def _result(self, code: str, conversation: Conversation, step: int) -> ExecutionResult:
+        try:
+            value = self._to_the_end(code)
+            self._store_files()
+        except _Ended as ended:
+            return (self._stopped or ended.result)(self.figures())
+        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+            return (self._stopped or _cancelled)(self.figures())
+        except _Fault:
+            raise
+        except Exception as error:  # noqa: BLE001 - the sandbox raises its own errors and, misused, builtin ones
+            return self._failed(error, conversation, step)
+        return Finished(self.figures(), value=value)
 
     def _failed(self, error: Exception, conversation: Conversation, step: int) -> ExecutionResult:
         from pydantic_monty import MontyError
@@ -167,13 +148,12 @@ class ProgramRun:
     def _store_files(self) -> None:
         """What was written through open() is stored, also when the program failed, as closing the files would."""
         try:
-            if self._files is not None:
-                self._files.store()
-        except CairnError:
-            raise
-        except Exception as error:
-            kind, message = _crossing(error)
+            self._files.store()
+        except FOR_PROGRAMS as error:
+            kind, message = _crossing(error)  # there is no program any more that could catch it
             raise _Ended(lambda run: CodeFailed(run, kind, message, hint=hint_for(message))) from error
+        except Exception as error:
+            raise _Fault(error) from error
 
     def _to_the_end(self, code: str) -> str:
         from pydantic_monty import FunctionSnapshot, MontyComplete, NameLookupSnapshot
@@ -228,32 +208,25 @@ class ProgramRun:
         return lambda: snapshot.resume(value=function)
 
     def _answer(self, snapshot: FunctionSnapshot) -> Callable[[], Snapshot]:
+        name, is_given = snapshot.function_name, snapshot.function_name in self._functions.names
+        if name == "import":
+            return _raising(snapshot, "ModuleNotFoundError", f"No module named '{snapshot.args[0]}'")
+        if not is_given and not snapshot.is_os_function:
+            return _raising(snapshot, "NameError", f"name '{name}' is not defined")
         try:
-            return self._answered(snapshot)
-        except (_Ended, CairnError, asyncio.CancelledError, concurrent.futures.CancelledError):
-            raise
+            call = self._function_call if is_given else self._file_call
+            value = call(name, snapshot.args, snapshot.kwargs)
         except NotHandled:
             return snapshot.resume_not_handled
-        except Exception as error:  # noqa: BLE001 - whatever it is, the program can catch it
-            kind, message = _crossing(error)
-            return lambda: snapshot.resume({"exc_type": kind, "message": message})  # type: ignore[typeddict-item]
-
-    def _answered(self, snapshot: FunctionSnapshot) -> Callable[[], Snapshot]:
-        name = snapshot.function_name
-        arguments, keywords = snapshot.args, snapshot.kwargs
-        if snapshot.is_os_function:
-            value = self._file_call(name, arguments, keywords)
-        elif name in self._functions.names:
-            value = self._function_call(name, arguments, keywords)
-        else:
-            raise NameError(f"name '{name}' is not defined")
+        except FOR_PROGRAMS as error:
+            return _raising(snapshot, *_crossing(error))
+        except (_Ended, asyncio.CancelledError, concurrent.futures.CancelledError):
+            raise
+        except Exception as error:
+            raise _Fault(error) from error
         return lambda: snapshot.resume({"return_value": value})
 
     def _file_call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> object:
-        if name == "import":
-            raise ModuleNotFoundError(f"No module named '{arguments[0]}'")
-        if self._files is None:
-            raise NotHandled(name)
         if not name.startswith("Path.append_"):  # a piece of a file that is open; the whole is a call
             self._count()
         return self._files.answer(name, arguments, keywords)
@@ -262,8 +235,7 @@ class ProgramRun:
         self._count()
         if unfit := unfit_argument((arguments, keywords)):
             raise TypeError(f"{name}(): {unfit}")
-        if self._files is not None:
-            self._files.before_call(name, (*arguments, *keywords.values()))
+        self._files.before_call(name, (*arguments, *keywords.values()))
         value = self._functions.call(name, arguments, keywords)
         if inspect.isawaitable(value):
             value = self._awaited(value)
@@ -319,22 +291,23 @@ def _refuse_futures(snapshot: FutureSnapshot) -> Callable[[], Snapshot]:
     return lambda: snapshot.resume(dict.fromkeys(snapshot.pending_call_ids, failure))  # type: ignore[arg-type]
 
 
-_BUILTIN_ERRORS = (
-    "FileNotFoundError FileExistsError IsADirectoryError NotADirectoryError PermissionError TimeoutError OSError "
-    "UnicodeDecodeError UnicodeEncodeError ModuleNotFoundError ImportError KeyError IndexError LookupError "
-    "NotImplementedError RecursionError RuntimeError NameError AttributeError TypeError ValueError MemoryError "
-    "AssertionError ZeroDivisionError OverflowError ArithmeticError"
+# What a function may raise for a program to catch; it is in the journal. Anything else is a fault and ends the task.
+FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
+
+_NARROWER = (
+    *(FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, TimeoutError),
+    *(UnicodeDecodeError, UnicodeEncodeError, NotImplementedError, RecursionError),
 )
-_CROSSING = tuple((name, getattr(builtins, name)) for name in _BUILTIN_ERRORS.split())
 
 
 def _crossing(error: Exception) -> tuple[str, str]:
-    """The name and message under which an error of the host reaches the program."""
-    kind = next((name for name, each in _CROSSING if isinstance(error, each)), "")
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if not kind:
-        kind, message = "RuntimeError", f"{type(error).__name__}: {message}"
-    return kind, message[:MESSAGE_CHARS].encode(errors="replace").decode()
+    """The builtin name and the message under which an error of the host reaches the program."""
+    kind = next((each.__name__ for each in (*_NARROWER, *FOR_PROGRAMS) if isinstance(error, each)), "RuntimeError")
+    return kind, str(error)[:MESSAGE_CHARS].encode(errors="replace").decode()
+
+
+def _raising(snapshot: FunctionSnapshot, kind: str, message: str) -> Callable[[], Snapshot]:
+    return lambda: snapshot.resume({"exc_type": kind, "message": message})  # type: ignore[typeddict-item]
 
 
 def _shown_value(complete: MontyComplete) -> str:

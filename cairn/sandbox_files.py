@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cairn.changes import EntryKind
-from cairn.overlay import Entry
 from cairn.project_path import parent, project_path
+
+if TYPE_CHECKING:
+    from cairn.external_functions import ProgramFiles
+    from cairn.overlay import Entry
 
 ROOT = "/project"
 GATHERED_BYTES = 32_000_000  # what open files may hold in the host's memory together before they are written
@@ -42,42 +45,6 @@ _SEES_ONLY_ITS_PATH = frozenset(
 """External functions that look at no file but the one they are given, so that gathered files may wait."""
 
 
-class FileOperations(Protocol):
-    """The journaled operations on the overlay, with paths normalised by `project_path`."""
-
-    def read_bytes(self, path: str) -> bytes:
-        """A file's content."""
-        ...
-
-    def write_bytes(self, path: str, data: bytes) -> None:
-        """A file's whole new content; makes folders above it."""
-        ...
-
-    def entry(self, path: str) -> Entry | None:
-        """What stands at a path; links are not followed."""
-        ...
-
-    def list_folder(self, path: str) -> list[Entry]:
-        """A folder's entries, sorted."""
-        ...
-
-    def make_folder(self, path: str) -> None:
-        """A folder, with those above it."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """A file, link or folder disappears."""
-        ...
-
-    def move(self, source: str, target: str) -> None:
-        """A file, link or folder gets another name."""
-        ...
-
-    def walk(self, path: str) -> Iterable[str]:
-        """All files and links below a folder."""
-        ...
-
-
 class NotHandled(Exception):
     """The call concerns nothing a task has, such as the system's randomness; the sandbox itself refuses it."""
 
@@ -93,7 +60,7 @@ class _Writing:
 class SandboxFiles:
     """Answers the sandbox's file calls from one task's overlay. Errors are builtin ones that the program can catch."""
 
-    def __init__(self, files: FileOperations, *, file_bytes: int) -> None:
+    def __init__(self, files: ProgramFiles, *, file_bytes: int) -> None:
         self._files = files
         self._file_bytes = file_bytes
         self._writing: dict[str, _Writing] = {}
@@ -115,12 +82,15 @@ class SandboxFiles:
                     self._store_one(each.removeprefix("./"))
 
     def store(self) -> None:
-        """Everything gathered is written, so that whoever looks next sees it."""
-        for path, writing in self._writing.items():
-            if not writing.stored:
-                writing.stored = True  # a write that fails is reported once
-                self._files.write_bytes(path, bytes(writing.content))
-        self._writing.clear()
+        """Everything gathered is written, so that whoever looks next sees it. Tries all, raises the first error."""
+        errors: list[Exception] = []
+        for path in list(self._writing):
+            try:
+                self._store_one(path)
+            except (OSError, ValueError, RuntimeError) as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def forget(self) -> None:
         """What was gathered and not written is dropped: the program was stopped in the middle."""
@@ -134,7 +104,8 @@ class SandboxFiles:
         inside = _inside(path)
         if mode.startswith("r"):
             self._store_one(inside)
-            self._require_file(inside)
+            if self._require(inside, "open").kind is EntryKind.DIRECTORY:
+                raise IsADirectoryError(f"'{inside}' is a folder; os.listdir('{inside}') shows what is in it")
         else:
             self._start_writing(inside, keep=mode.startswith("a"))
         return MontyFileHandle(f"{ROOT}/{inside}", mode)
@@ -143,12 +114,12 @@ class SandboxFiles:
         gathered = self._writing.get(path)
         if gathered is not None and keep:
             return
-        there = self._files.entry(path)
+        there = self._files.entry(path, as_name="open")
         if there is not None and there.kind is EntryKind.DIRECTORY:
             raise IsADirectoryError(f"'{path}' is a folder")
         old = b""
         if there is not None and (keep or there.kind is EntryKind.SYMLINK):
-            old = self._files.read_bytes(path)  # a link that leads out of the project is refused here
+            old = self._files.read_bytes(path, as_name="open")  # a link that leads out of the project is refused here
         self._writing[path] = _Writing(bytearray(old if keep else b""), stored=keep and there is not None)
 
     def _append(self, path: object, data: bytes) -> None:
@@ -171,48 +142,43 @@ class SandboxFiles:
         self._append(path, data)
         return len(data)
 
-    def _read_bytes(self, path: object) -> bytes:
+    def _read_bytes(self, path: object, as_name: str = "Path.read_bytes") -> bytes:
         inside = _inside(path)
         self._store_one(inside)
-        return self._files.read_bytes(inside)
+        return self._files.read_bytes(inside, as_name=as_name)
 
     def _read_text(self, path: object) -> str:
-        return self._read_bytes(path).decode()
+        return self._read_bytes(path, "Path.read_text").decode()
 
-    def _write_bytes(self, path: object, data: bytes) -> int:
+    def _write_bytes(self, path: object, data: bytes, as_name: str = "Path.write_bytes") -> int:
         inside = _inside(path)
         self._writing.pop(inside, None)
-        self._files.write_bytes(inside, data)
+        self._files.write_bytes(inside, data, as_name=as_name)
         return len(data)
 
     def _write_text(self, path: object, text: str) -> int:
-        self._write_bytes(path, text.encode())
+        self._write_bytes(path, text.encode(), "Path.write_text")
         return len(text)
 
     def _store_one(self, path: str) -> None:
         writing = self._writing.pop(path, None)
         if writing is not None and not writing.stored:
-            self._files.write_bytes(path, bytes(writing.content))
+            self._files.write_bytes(path, bytes(writing.content), as_name="open().write")
 
     # ── looking ──
 
-    def _require(self, path: str) -> Entry:
-        there = self._files.entry(path)
+    def _require(self, path: str, as_name: str = "Path.stat") -> Entry:
+        there = self._files.entry(path, as_name=as_name)
         if there is None:
-            raise FileNotFoundError(f"'{path}' does not exist; list_dir() and search_files() show what does")
+            raise FileNotFoundError(f"no file '{path}'; list_dir() and search_files() show what is there")
         return there
 
-    def _require_file(self, path: str) -> None:
-        if self._kind(path) is EntryKind.DIRECTORY:
-            raise IsADirectoryError(f"'{path}' is a folder; os.listdir('{path}') shows what is in it")
-        self._require(path)
-
-    def _kind(self, path: object) -> EntryKind | None:
+    def _kind(self, path: object, as_name: str = "Path.stat") -> EntryKind | None:
         """What stands there with links followed; None for nothing, and for a link that leads nowhere or outside."""
         inside = _inside(path)
         if inside in self._writing:
             return EntryKind.FILE
-        there = self._files.entry(inside)
+        there = self._files.entry(inside, as_name=as_name)
         if there is None or there.kind is not EntryKind.SYMLINK:
             return there.kind if there else None
         try:
@@ -231,16 +197,16 @@ class SandboxFiles:
         return EntryKind.FILE
 
     def _exists(self, path: object) -> bool:
-        return self._kind(path) is not None
+        return self._kind(path, "Path.exists") is not None
 
     def _is_file(self, path: object) -> bool:
-        return self._kind(path) is EntryKind.FILE
+        return self._kind(path, "Path.is_file") is EntryKind.FILE
 
     def _is_dir(self, path: object) -> bool:
-        return self._kind(path) is EntryKind.DIRECTORY
+        return self._kind(path, "Path.is_dir") is EntryKind.DIRECTORY
 
     def _is_symlink(self, path: object) -> bool:
-        there = self._files.entry(_inside(path))
+        there = self._files.entry(_inside(path), as_name="Path.is_symlink")
         return there is not None and there.kind is EntryKind.SYMLINK
 
     def _stat(self, path: object) -> object:
@@ -249,7 +215,8 @@ class SandboxFiles:
         inside = _inside(path)
         self._store_one(inside)
         there = self._require(inside)
-        if self._kind(inside) is EntryKind.DIRECTORY:
+        kind = self._kind(inside) if there.kind is EntryKind.SYMLINK else there.kind
+        if kind is EntryKind.DIRECTORY:
             return StatResult.dir_stat(there.mode, there.mtime)
         size = len(self._files.read_bytes(inside)) if there.kind is EntryKind.SYMLINK else there.size
         return StatResult.file_stat(size, there.mode, there.mtime)
@@ -257,13 +224,7 @@ class SandboxFiles:
     def _iterdir(self, path: object) -> list[PurePosixPath]:
         inside = _inside(path)
         self.store()
-        self._require_folder(inside)
         return [PurePosixPath(ROOT, entry.path) for entry in self._files.list_folder(inside)]
-
-    def _require_folder(self, path: str) -> None:
-        if path != "." and self._kind(path) is not EntryKind.DIRECTORY:
-            self._require(path)
-            raise NotADirectoryError(f"'{path}' is a file, not a folder")
 
     def _scan(self, path: object, *, max_depth: int | None = None, **_hints: object) -> list[Any]:
         """The folder itself and what is below it, for glob, walk and scandir; links to folders are not entered."""
@@ -271,17 +232,17 @@ class SandboxFiles:
 
         inside = _inside(path)
         self.store()
-        if self._kind(inside) is not EntryKind.DIRECTORY:
-            self._require(inside)
+        try:
+            below = self._one_level(inside) if max_depth == 1 else self._all_levels(inside, max_depth)
+            entries = [ScanEntry(*each) for each in islice(below, SCAN_ENTRIES + 1)]
+        except NotADirectoryError:
             return [ScanEntry("", False, True, False)]
-        below = self._one_level(inside) if max_depth == 1 else self._all_levels(inside, max_depth)
-        entries = [ScanEntry("", True, False, False), *(ScanEntry(*each) for each in islice(below, SCAN_ENTRIES))]
         if len(entries) > SCAN_ENTRIES:
             raise RuntimeError(f"more than {SCAN_ENTRIES:,} files; list a smaller folder, or use search_files(pattern)")
-        return entries
+        return [ScanEntry("", True, False, False), *entries]
 
     def _one_level(self, path: str) -> Iterable[tuple[str, bool, bool, bool]]:
-        for entry in self._files.list_folder(path):
+        for entry in self._files.list_folder(path, as_name="os.scandir"):
             link = entry.kind is EntryKind.SYMLINK
             kind = self._kind(PurePosixPath(ROOT, entry.path)) if link else entry.kind
             yield posixpath.basename(entry.path), kind is EntryKind.DIRECTORY, kind is EntryKind.FILE, link
@@ -290,7 +251,10 @@ class SandboxFiles:
         """Folders are known by what is in them, so a deep scan shows no empty folder."""
         start = 0 if path == "." else len(path) + 1
         folders: set[str] = set()
-        for name in (whole[start:] for whole in self._files.walk(path)):
+        below = self._files.walk(path, as_name="os.walk")
+        if below == [path]:
+            raise NotADirectoryError(path)
+        for name in (whole[start:] for whole in below):
             above = [folder for folder in _folders_above(name) if folder not in folders]
             folders.update(above)
             for depth_name, is_folder in (*((folder, True) for folder in above), (name, False)):
@@ -321,9 +285,7 @@ class SandboxFiles:
     def _rmdir(self, path: object) -> None:
         inside = _inside(path)
         self.store()
-        self._require(inside)
-        self._require_folder(inside)
-        if self._files.list_folder(inside):
+        if self._files.list_folder(inside, as_name="Path.rmdir"):
             raise OSError(
                 f"the folder '{inside}' is not empty; delete_file('{inside}') removes it with all that is in it"
             )
@@ -339,8 +301,8 @@ class SandboxFiles:
         elif EntryKind.DIRECTORY in {source.kind, there.kind}:
             raise FileExistsError(f"'{new}' exists already; delete it first")
         elif old != new:
-            self._files.write_bytes(new, self._files.read_bytes(old))
-            self._files.delete(old)
+            self._files.write_bytes(new, self._files.read_bytes(old, as_name="os.replace"), as_name="os.replace")
+            self._files.delete(old, as_name="os.replace")
 
     # ── names and surroundings ──
 

@@ -202,7 +202,7 @@ def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
         try:
             result = context.run(work)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
-            caught = error
+            caught = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error  # no future takes it
         with suppress(RuntimeError):  # the loop was closed: nobody waits
             loop.call_soon_threadsafe(settle, result, caught)
 

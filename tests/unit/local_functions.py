@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from cairn.changes import EntryKind
@@ -31,43 +31,43 @@ class DictFiles:
         self.folders: set[str] = set()
         self.made: list[tuple[str, ...]] = []
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str, *, as_name: str = "") -> bytes:
         if path not in self.files:
             raise FileNotFoundError(f"'{path}' does not exist")
         return self.files[path]
 
-    def write_bytes(self, path: str, data: bytes) -> None:
+    def write_bytes(self, path: str, data: bytes, *, as_name: str = "") -> None:
         self.made.append(("write", path))
         self.files[path] = data
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str, *, as_name: str = "") -> Entry | None:
         if path in self.files:
             return Entry(path, EntryKind.FILE, 0o644, len(self.files[path]), 1.0)
         if path == "." or path in self.folders or any(name.startswith(f"{path}/") for name in self.files):
             return Entry(path, EntryKind.DIRECTORY, 0o755, 0, 1.0)
         return None
 
-    def list_folder(self, path: str) -> list[Entry]:
+    def list_folder(self, path: str, *, as_name: str = "") -> list[Entry]:
         start = "" if path == "." else f"{path}/"
         below = {name[len(start) :].split("/")[0] for name in {*self.files, *self.folders} if name.startswith(start)}
         return [entry for name in sorted(below) if (entry := self.entry(start + name))]
 
-    def make_folder(self, path: str) -> None:
+    def make_folder(self, path: str, *, as_name: str = "") -> None:
         self.made.append(("folder", path))
         self.folders.add(path)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, *, as_name: str = "") -> None:
         self.made.append(("delete", path))
         self.folders.discard(path)
         self.files = {
             name: data for name, data in self.files.items() if name != path and not name.startswith(f"{path}/")
         }
 
-    def move(self, source: str, target: str) -> None:
+    def move(self, source: str, target: str, *, as_name: str = "") -> None:
         self.made.append(("move", source, target))
         self.files[target] = self.files.pop(source)
 
-    def walk(self, path: str) -> Iterable[str]:
+    def walk(self, path: str, *, as_name: str = "") -> list[str]:
         return sorted(name for name in self.files if path == "." or name.startswith(f"{path}/"))
 
 

@@ -258,33 +258,33 @@ async def test_leaving_by_system_exit_is_an_end_like_any_other(session):
 
 
 async def test_each_error_of_a_function_reaches_the_program_as_a_builtin_one(session, functions):
-    class Odd(Exception):
+    class Missing(FileNotFoundError):
         pass
 
-    class Missing(FileNotFoundError):
+    class Odd(ValueError):
         pass
 
     functions.failures = {
         "missing": Missing("no 'x.txt'"),
         "odd": Odd("strange"),
-        "key": KeyError("k"),
         "surrogate": ValueError("bad \ud800 text"),
         "long": PermissionError("x" * 100_000),
-        "stop": StopIteration("end"),
+        "slow": TimeoutError("too slow"),
+        "nested": RecursionError("too deep"),
     }
     result = await session.execute(
-        "for kind in ['missing', 'odd', 'key', 'surrogate', 'long', 'stop']:\n"
+        "for kind in ['missing', 'odd', 'surrogate', 'long', 'slow', 'nested']:\n"
         "    try:\n        fail(kind)\n"
         "    except Exception as e:\n        print(type(e).__name__, len(str(e)), str(e)[:20])\n"
     )
 
     assert result.run.output == (
         "FileNotFoundError 10 no 'x.txt'\n"
-        "RuntimeError 12 Odd: strange\n"
-        "KeyError 3 'k'\n"
+        "ValueError 7 strange\n"
         "ValueError 10 bad ? text\n"
         "PermissionError 4000 xxxxxxxxxxxxxxxxxxxx\n"
-        "RuntimeError 18 StopIteration: end\n"
+        "TimeoutError 8 too slow\n"
+        "RecursionError 8 too deep\n"
     )
 
 
@@ -623,13 +623,17 @@ async def test_a_function_that_was_cancelled_cancels_the_program(session, functi
     assert (type(result), result.run.output, exists(pid)) == (Cancelled, "", False)
 
 
-async def test_an_error_of_cairn_itself_stops_the_program_and_reaches_the_caller(session, functions):
-    functions.failures["it"] = DiskFull("The disk is full.")
+@pytest.mark.parametrize(
+    "error", [DiskFull("The disk is full."), KeyError("bug"), StopIteration(), AttributeError("bug")]
+)
+async def test_a_fault_of_the_host_stops_the_program_and_reaches_the_caller(session, functions, error):
+    functions.failures["it"] = error
     pid = await pid_of(session)
-    with pytest.raises(DiskFull):
+    with pytest.raises(RuntimeError if isinstance(error, StopIteration) else type(error)):
         await session.execute("try:\n    fail('it')\nexcept:\n    write_file('b.txt', 'x')\n")
 
     assert (exists(pid), "b.txt" in functions.files.files) == (False, False)
+    assert (await session.execute("print('alive')")).run.output == "alive\n"
 
 
 async def test_a_worker_that_is_killed_is_a_crash(session):

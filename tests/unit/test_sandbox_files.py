@@ -1,52 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from cairn.executor import AgentExecutor
-from cairn.overlay import AgentFSOverlay, Entry
-from cairn.program import CodeFailed, Finished, LimitReached, Limits
+from cairn.external_functions import create_external_functions
+from cairn.journal import Journal
+from cairn.overlay import AgentFSOverlay
+from cairn.program import CodeFailed, Finished, LimitReached, Limits, Program
 from cairn.task_file import TaskFile
-from tests.unit.local_functions import LocalFunctions
 
 LIMITS = Limits(seconds=2.0, memory_mb=64, calls=2_000, file_bytes=1_000_000)
-
-
-class OverlayFiles:
-    """The operations straight on an overlay; `made` records each one that changes something."""
-
-    def __init__(self, overlay: AgentFSOverlay) -> None:
-        self.overlay = overlay
-        self.made: list[tuple[str, ...]] = []
-
-    def read_bytes(self, path: str) -> bytes:
-        return self.overlay.read(path)
-
-    def write_bytes(self, path: str, data: bytes) -> None:
-        self.made.append(("write", path))
-        self.overlay.write(path, data)
-
-    def entry(self, path: str) -> Entry | None:
-        return self.overlay.entry(path)
-
-    def list_folder(self, path: str) -> list[Entry]:
-        return self.overlay.list_folder(path)
-
-    def make_folder(self, path: str) -> None:
-        self.made.append(("folder", path))
-        self.overlay.make_folder(path)
-
-    def delete(self, path: str) -> None:
-        self.made.append(("delete", path))
-        self.overlay.delete(path)
-
-    def move(self, source: str, target: str) -> None:
-        self.made.append(("move", source, target))
-        self.overlay.move(source, target)
-
-    def walk(self, path: str) -> Iterable[str]:
-        return self.overlay.walk(path)
 
 
 @pytest.fixture
@@ -67,24 +30,38 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def overlay(root, tmp_path):
+def file(root, tmp_path):
     with TaskFile.create(tmp_path / "task.db", base=root) as file:
-        yield AgentFSOverlay(file, root, file_bytes=1_000_000)
+        yield file
 
 
 @pytest.fixture
-def run(overlay):
+def overlay(root, file):
+    return AgentFSOverlay(file, root, file_bytes=1_000_000)
+
+
+@pytest.fixture
+def journal(file):
+    journal = Journal(file)
+    journal.begin_step(1, Program("", "test"))
+    return journal
+
+
+@pytest.fixture
+def run(overlay, journal):
     """Runs one program over the overlay and gives what it printed; a failure is shown as it is."""
 
     async def run(code, *, limits=LIMITS):
-        functions = LocalFunctions()
-        functions.files = OverlayFiles(overlay)
+        functions = create_external_functions(overlay, journal, None, limits)
         async with AgentExecutor(limits).session(functions) as session:
             result = await session.execute(code)
-        run.made = functions.files.made
         return result.run.output if isinstance(result, Finished) else result
 
     return run
+
+
+def calls(journal):
+    return [(call.name, call.arguments.split(",")[0]) for call in journal.calls()]
 
 
 READING = {
@@ -149,19 +126,22 @@ async def test_what_is_written_lands_in_the_overlay_and_not_in_the_project(run, 
     assert before == {path: path.read_bytes() for path in before}
 
 
-async def test_a_file_written_in_many_pieces_is_one_write(run):
+async def test_a_file_written_in_many_pieces_is_one_write(run, journal):
     await run("with open('new.txt', 'w') as f:\n    for i in range(500):\n        f.write('line\\n')\n")
 
-    assert run.made == [("write", "new.txt")]
+    assert calls(journal) == [("open", "'new.txt'"), ("open().write", "'new.txt'")]
 
 
-async def test_files_written_side_by_side_are_one_write_each(run, overlay):
+async def test_files_written_side_by_side_are_one_write_each(run, overlay, journal):
     await run(
         "a = open('1.txt', 'w')\nb = open('2.txt', 'w')\n"
-        "for i in range(100):\n    a.write('a')\n    b.write(open('a.txt').read())\n    ask_llm('x')\n"
+        "for i in range(100):\n    a.write('a')\n    b.write(open('a.txt').read())\n    log('x')\n"
     )
 
-    assert run.made == [("write", "1.txt"), ("write", "2.txt")]
+    assert [call for call in calls(journal) if "write" in call[0]] == [
+        ("open().write", "'1.txt'"),
+        ("open().write", "'2.txt'"),
+    ]
     assert (len(overlay.read("1.txt")), len(overlay.read("2.txt"))) == (100, 1_400)
 
 
@@ -191,10 +171,10 @@ async def test_an_empty_file_can_be_made(run, overlay):
     assert (overlay.read("empty.txt"), overlay.read("also.txt")) == (b"", b"")
 
 
-async def test_opening_for_appending_alone_changes_nothing(run, overlay):
+async def test_opening_for_appending_alone_changes_nothing(run, journal):
     await run("open('a.txt', 'a').close()\n")
 
-    assert run.made == []
+    assert calls(journal) == [("open", "'a.txt'"), ("open", "'a.txt'")]
 
 
 async def test_what_a_failing_program_wrote_is_stored_as_if_its_files_were_closed(run, overlay):
@@ -222,7 +202,7 @@ async def test_replacing_a_file_by_another_is_a_change_of_that_file(run, overlay
 
 
 REFUSED = {
-    "open('no.txt')": ("FileNotFoundError", "'no.txt' does not exist"),
+    "open('no.txt')": ("FileNotFoundError", "no file 'no.txt'"),
     "open('src')": ("IsADirectoryError", "'src' is a folder"),
     "open('src', 'w')": ("IsADirectoryError", "'src' is a folder"),
     "open('../secret.txt')": ("PermissionError", "outside the project"),
@@ -236,15 +216,15 @@ REFUSED = {
     "open('outside.txt').read()": ("PermissionError", ""),
     "open('outside.txt', 'w').write('x')": ("PermissionError", ""),
     "open('data.bin').read()": ("UnicodeDecodeError", "codec can't decode"),
-    "import os\nos.listdir('no')": ("FileNotFoundError", "'no' does not exist"),
+    "import os\nos.listdir('no')": ("FileNotFoundError", "no file 'no'"),
     "import os\nos.listdir('a.txt')": ("NotADirectoryError", "is a file"),
     "import os\nos.mkdir('src')": ("FileExistsError", "'src' exists already"),
     "import os\nos.mkdir('no/such')": ("FileNotFoundError", "os.makedirs"),
     "import os\nos.remove('src')": ("IsADirectoryError", "delete_file('src')"),
-    "import os\nos.remove('no.txt')": ("FileNotFoundError", "'no.txt' does not exist"),
+    "import os\nos.remove('no.txt')": ("FileNotFoundError", "no file 'no.txt'"),
     "import os\nos.rmdir('src')": ("OSError", "'src' is not empty"),
     "import os\nos.rename('a.txt', 'src')": ("FileExistsError", "'src' exists already"),
-    "import os\nos.rename('no.txt', 'b.txt')": ("FileNotFoundError", "'no.txt' does not exist"),
+    "import os\nos.rename('no.txt', 'b.txt')": ("FileNotFoundError", "no file 'no.txt'"),
     "import os\nos.urandom(4)": ("RuntimeError", ""),
 }
 
@@ -279,11 +259,28 @@ async def test_pieces_of_a_file_do_not_use_up_the_calls(run):
     assert output == "done\n"
 
 
-async def test_without_files_ordinary_code_is_refused(overlay):
-    functions = LocalFunctions()
-    functions.files = None
+ONE_RECORD = {
+    "open('a.txt').read()": ["open", "Path.read_text"],
+    "from pathlib import Path\nPath('a.txt').read_text()": ["Path.read_text"],
+    "from pathlib import Path\nPath('a.txt').write_text('x')": ["Path.write_text"],
+    "from pathlib import Path\nPath('a.txt').exists()": ["Path.exists"],
+    "import os\nos.listdir('src')": ["Path.iterdir"],
+    "import os\nlist(os.walk('.'))": ["os.walk"],
+    "from pathlib import Path\nlist(Path('.').rglob('*.py'))": ["os.walk"],
+    "import os\nos.path.getsize('a.txt')": ["Path.stat"],
+}
 
-    async with AgentExecutor(LIMITS).session(functions) as session:
-        result = await session.execute("open('a.txt')")
 
-    assert (result.error_type, result.message) == ("PermissionError", "Permission denied: '/project/a.txt'")
+@pytest.mark.parametrize("code", ONE_RECORD)
+async def test_what_ordinary_code_does_is_in_the_journal_once(run, journal, code):
+    await run(code)
+
+    assert [call.name for call in journal.calls()] == ONE_RECORD[code]
+
+
+async def test_a_python_file_that_would_not_parse_is_not_stored(run, overlay):
+    """The error comes when the file is stored, here at the end of the program."""
+    result = await run("with open('src/app.py', 'w') as f:\n    f.write('def broken(:\\n')\n")
+
+    assert (type(result), result.error_type, "src/app.py" in result.message) == (CodeFailed, "ValueError", True)
+    assert overlay.read("src/app.py") == b"x = 1\n"
