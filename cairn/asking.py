@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cairn.errors import ModelProblem
-from cairn.language_model import Completion, TextModel
+
+if TYPE_CHECKING:
+    from cairn.language_model import Completion, TextModel
 
 AT_ONCE = 4  # questions in flight, few enough for the rate limits of ordinary accounts
 QUESTION_CHARS = 200_000

@@ -9,21 +9,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cairn.asking import Questions
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
-from cairn.language_model import TextModel
 from cairn.overlay import Entry, Overlay
 from cairn.program import Limits, Submission
 from cairn.progress import CallMade, Observer, unobserved
 from cairn.task_functions import TaskFunctions, require_still_python
 
+if TYPE_CHECKING:
+    from cairn.language_model import TextModel
+
 T = TypeVar("T")
 
 # What a program's call may raise, and catch. Everything else is a fault of Cairn's and stops the task.
-_FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
+FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
 
 
 class ProgramFiles(Protocol):
@@ -169,7 +171,7 @@ class BoundFunctions:
         with self._overlay.transaction():
             try:
                 result = effect()
-            except _FOR_PROGRAMS as error:
+            except FOR_PROGRAMS as error:
                 failure = error
                 record = self._journal.record_call(name, arguments, error=error, started_at=started)
             else:
@@ -188,7 +190,7 @@ class BoundFunctions:
         result: object = None
         try:
             result = await function(**arguments)
-        except _FOR_PROGRAMS as error:
+        except FOR_PROGRAMS as error:
             failure = error
         used = self._questions.usage.since(before)
         with self._overlay.transaction():

@@ -48,7 +48,7 @@ class SearchLimits:
 
     hits: int = 10_000
     characters: int = 1_000_000
-    seconds: float = 20.0
+    seconds: float = 8.0
     file_bytes: int = 10_000_000
 
 
@@ -108,7 +108,7 @@ def _places(
     changed: dict[str, bytes] = {}
     for name in names:
         if name not in shadowed:
-            if _is_searchable(overlay.root / name, limits):
+            if _is_searchable(f"{overlay.root}/{name}", limits):
                 on_disk.append(name)
         elif (data := shadowed[name]) is not None and _is_file(overlay, name) and len(data) <= limits.file_bytes:
             changed[name] = data
@@ -120,10 +120,10 @@ def _is_file(overlay: Overlay, name: str) -> bool:
     return entry is not None and entry.kind == "file"
 
 
-def _is_searchable(file: Path, limits: SearchLimits) -> bool:
+def _is_searchable(file: str, limits: SearchLimits) -> bool:
     """Links are not followed: one may lead outside, and a target inside is found under its own name."""
     try:
-        found = file.lstat()
+        found = os.lstat(file)
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_size <= limits.file_bytes

@@ -25,7 +25,7 @@ from cairn.language_model import Completion, Message, TextModel
 from cairn.overlay import AgentFSOverlay, Entry
 from cairn.program import CallRecord, Finished, Limits, Submission
 from cairn.progress import CallMade, Event
-from cairn.sandbox_files import FileOperations
+from cairn.sandbox_files import SandboxFiles
 from cairn.task_file import TaskFile
 from cairn.testing import Asked, Script
 
@@ -204,6 +204,20 @@ def test_mark_and_line_ends_survive_reading_and_writing(table: Table) -> None:
     assert text == "one\ntwo\n"
     assert unchanged == FILES["windows.txt"]
     assert table.overlay.read("windows.txt") == b"\xef\xbb\xbfone\r\nthree\r\n"
+
+
+def test_writing_through_a_link_makes_the_file_it_names(table: Table) -> None:
+    table.overlay.make_link("link.txt", "new.txt")
+    table("write_file", "link.txt", "x")
+
+    assert (table("read_file", "new.txt"), table("read_file", "link.txt")) == ("x", "x")
+
+
+def test_a_folder_is_not_written(table: Table) -> None:
+    assert _same(
+        table.error("write_file", "src", "x"),
+        IsADirectoryError("'src' is a folder; write to a file in it, or delete it first"),
+    )
 
 
 def test_an_edit_replaces_the_one_place(table: Table) -> None:
@@ -508,6 +522,14 @@ async def test_an_answer_is_journaled_with_its_tokens(make_table: MakeTable) -> 
     assert table.events == [CallMade(record)]
 
 
+async def test_an_answer_beyond_bounds_is_an_error(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cairn.task_functions.TEXT_CHARS", 10)
+    table = make_table(Script("x" * 11).model())
+
+    with pytest.raises(RuntimeError, match=r"^the answer has 11 characters; ask for a shorter one$"):
+        await table("ask_llm", "What?")
+
+
 async def test_many_answers_come_in_order(make_table: MakeTable) -> None:
     table = make_table(Script(lambda asked: asked.prompt.upper()).model())
 
@@ -651,9 +673,9 @@ def test_a_failed_file_operation_is_journaled(table: Table) -> None:
 def test_the_parts_fit_those_who_use_them(table: Table) -> None:
     functions: ExternalFunctions = table.functions
     files: ProgramFiles = functions.files
-    sandbox: FileOperations = files
+    sandbox = SandboxFiles(files, file_bytes=1_000)
 
-    assert sandbox is files
+    assert sandbox.answer("Path.read_text", ("/project/shop.py",), {}) == SHOP.decode()
 
 
 # ── what models and the checker are told ──

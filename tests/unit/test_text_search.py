@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -267,3 +268,21 @@ def test_an_unreadable_file_is_skipped(overlay: Overlay, root: Path) -> None:
     (root / "locked.txt").chmod(0)
 
     assert len(search(overlay, "needle")) in {8, 9}  # root may read it
+
+
+def test_the_engine_without_ripgrep_writes_what_ripgrep_would(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    names = ["b.txt", "binary.bin", "none.txt"]
+
+    ended = [text_search._search_by_python(["--regexp", pattern, "--", *names]) for pattern in ("two$", "(")]
+
+    written = capsys.readouterr()
+    assert ended == [0, 2]
+    assert [json.loads(line) for line in written.out.splitlines()] == [
+        {"type": "match", "data": {"path": {"text": "b.txt"}, "lines": {"text": "Needle two\r"}, "line_number": 2}},
+        {"type": "end", "data": {"path": {"text": "b.txt"}, "binary_offset": None}},
+        {"type": "summary", "data": {}},
+    ]
+    assert written.err == "re: missing ), unterminated subpattern at position 0\n"
