@@ -24,6 +24,7 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN_ERRNO = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def connect(
@@ -97,10 +98,10 @@ def translate_errors(path: Path | str) -> Iterator[None]:
             raise
         raise problem from error
     except OSError as error:
-        # A program's FileNotFoundError and the like pass; only what the disk itself refuses is Cairn's to explain.
+        # FileNotFoundError and the like pass; only what the system refuses is explained here.
         if error.errno in _FULL_ERRNO:
             raise _disk_full(Path(path)) from error
-        if error.errno == errno.EROFS:
+        if error.errno in _FORBIDDEN_ERRNO:
             raise _refused(Path(path), str(error)) from error
         raise
 

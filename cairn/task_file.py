@@ -6,6 +6,7 @@ them: triggers, CHECK, generated columns and full-text tables.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -215,6 +216,12 @@ class TaskFile:
             raise damaged(self.path, f"The value of '{key}' is not JSON.") from None
         return value
 
+    def check(self) -> None:
+        """Raises DamagedFile unless SQLite finds every page of the file whole; reads all of it."""
+        found = self.rows("PRAGMA integrity_check(1)")[0][0]
+        if found != "ok":
+            raise damaged(self.path, str(found))
+
     def close(self) -> None:
         """Leaves one plain file, without -wal, once the last connection to it closes."""
         self.connection.close()
@@ -294,8 +301,21 @@ def _place_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         draft.write_bytes(content)
-        os.link(draft, path)
+        _link(draft, path)
     except FileExistsError:
         raise StorageProblem(f"{path} exists already.", "A task file is made once and never overwritten.") from None
+    except FileNotFoundError:
+        raise StorageProblem(f"{path} cannot be made.", f"There is no folder {path.parent}.") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        # Some file systems have no hard links; there, only a kill within this write can leave a half file.
+        with path.open("xb") as target:
+            target.write(draft.read_bytes())

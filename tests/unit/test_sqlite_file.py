@@ -145,6 +145,7 @@ def test_a_full_device_is_a_full_disk(tmp_path):
     [
         (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
         (OSError(errno.EROFS, "Read-only file system"), StorageProblem),
+        (PermissionError(errno.EACCES, "Permission denied"), StorageProblem),
         (FileNotFoundError(errno.ENOENT, "no"), FileNotFoundError),
         (sqlite3.OperationalError("no such table: t"), DamagedFile),
         (sqlite3.ProgrammingError("Cannot operate on a closed database."), sqlite3.ProgrammingError),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import sqlite3
@@ -63,8 +64,19 @@ def test_a_missing_file_is_not_made(tmp_path):
 
 
 def test_a_missing_folder_is_a_storage_problem(tmp_path):
-    with pytest.raises((StorageProblem, FileNotFoundError)):
+    with pytest.raises(StorageProblem):
         TaskFile.create(tmp_path / "no" / "t.db", base=tmp_path)
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch):
+    def refuse(*_paths):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with TaskFile.create(tmp_path / "t.db", base=tmp_path) as file:
+        assert file.rows("PRAGMA integrity_check") == [("ok",)]
+    with pytest.raises(StorageProblem):
+        TaskFile.create(tmp_path / "t.db", base=tmp_path)
 
 
 def test_blobs_are_stored_once_and_checked_when_read(file):
