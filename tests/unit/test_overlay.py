@@ -274,6 +274,42 @@ for number in range(10_000):
         assert {"lib/app.py", "lib/lib.py"} <= set(overlay.walk())
 
 
+def test_a_task_file_held_by_another_writer_is_told_as_such(tmp_path, root, monkeypatch):
+    monkeypatch.setattr("cairn.sqlite_file.BUSY_MS", 1)
+    with TaskFile.create(tmp_path / "busy.db", base=root) as first, TaskFile.open(tmp_path / "busy.db") as second:
+        overlay = AgentFSOverlay(second, root)
+        with first.transaction(), pytest.raises(StorageProblem) as caught:
+            overlay.write("a", b"")
+        overlay.write("a", b"later")
+        assert "in use by another process" in caught.value.what
+        assert overlay.read("a") == b"later"
+
+
+def test_a_file_that_grew_over_the_limit_after_it_was_read_is_shadowed_and_stale(tmp_path, root):
+    with TaskFile.create(tmp_path / "small.db", base=root) as file:
+        overlay = AgentFSOverlay(file, root, file_bytes=10)
+        overlay.read("README")
+        (root / "README").write_bytes(b"x" * 11)
+        assert (overlay.shadowed(), overlay.stale()) == ({"README": b"read me"}, ("README",))
+
+
+def test_a_link_to_a_name_that_is_not_text_is_refused(root, overlay):
+    (root / "odd").symlink_to(os.fsdecode(b"\xff"))
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        overlay.read("odd")
+    assert [entry.path for entry in overlay.list_folder(".")] == ["README", "odd", "src"]
+    overlay.delete("odd")
+    assert [change.before.data for change in overlay.changes()] == [b"\xff"]
+
+
+def test_paths_as_deep_as_they_may_be_are_written_listed_and_deleted(overlay):
+    path = "/".join(["d"] * 500)
+    overlay.write(f"{path}/f", b"deep")
+    assert (overlay.read(f"{path}/f"), list(overlay.walk("d"))) == (b"deep", [f"{path}/f"])
+    overlay.delete("d")
+    assert not overlay.changes()
+
+
 # ── permissions of the system; these run as root, so they step down for a moment ──
 
 
