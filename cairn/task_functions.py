@@ -150,7 +150,12 @@ class TaskFunctions:
         data = self._overlay.read(name)
         if len(data) > OUTLINE_BYTES:
             raise ValueError(f"'{name}' has {len(data):,} bytes; outlines are made up to {OUTLINE_BYTES:,}")
-        return [asdict(item) for item in outline(name, data)]
+        items = outline(name, data)
+        if len(items) > NAMES:
+            raise ValueError(
+                f"'{name}' has {len(items):,} definitions, and outlines hold {NAMES:,}; search its text instead"
+            )
+        return [asdict(item) for item in items]
 
     # ── asking, telling ──
 

@@ -368,6 +368,15 @@ def test_a_file_too_large_to_outline_is_refused(table: Table) -> None:
     )
 
 
+def test_a_file_with_too_many_definitions_is_refused(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cairn.task_functions.NAMES", 1)
+    table("write_file", "two.sh", "f() { :; }\ng() { :; }\n")
+
+    assert str(table.error("outline", "two.sh")) == (
+        "'two.sh' has 2 definitions, and outlines hold 1; search its text instead"
+    )
+
+
 # ── calls that do not fit ──
 
 
