@@ -13,8 +13,8 @@ RESULT_BYTES = 64_000_000  # a frame over 256 MiB would wedge the sandbox; a val
 DEPTH = 200  # as deep as the sandbox's own json reads
 
 _REPR = re.compile(
-    r"<(coroutine object|function|bound method|module|class|re\.Match object|\w+_iterator object|generator object)\b"
-    r"[^\n]*>"
+    r"<((coroutine object|function|bound method|module|class|generator object) [^\n]+|"
+    r"(re\.Match|\w+_iterator) object[^\n]*)>"
 )
 _REPR_CHARS = 300
 
@@ -52,9 +52,7 @@ def _unfit(value: object, *, reprs: bool) -> str:
 
 def _unfit_text(text: str, *, reprs: bool) -> str:
     if reprs and text.startswith("<") and len(text) <= _REPR_CHARS and _REPR.fullmatch(text):
-        return (
-            f"{text} is not text but an object's name; call the function (or await the coroutine) and pass its result"
-        )
+        return f"{text} is not text but an object's name; call the function, or await it, and pass the result"
     try:
         text.encode()
     except UnicodeEncodeError:

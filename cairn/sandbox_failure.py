@@ -51,9 +51,7 @@ def outcome(error: Exception, run: Run, evidence: Evidence) -> ExecutionResult:
         return CodeFailed(run, "ValueError", f"a value cannot be handed over: {_line(str(error))}", hint=GONE)
     translate = _TRANSLATIONS.get(type(error).__name__)
     if translate is None:
-        return Crashed(
-            run, f"the sandbox failed in an unknown way: {type(error).__name__}: {_line(str(error))}. {GONE}"
-        )
+        return Crashed(run, f"an unknown failure: {type(error).__name__}: {_line(str(error))}. {GONE}")
     return translate(error, run, evidence)
 
 
