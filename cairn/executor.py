@@ -123,12 +123,15 @@ class ExecutionSession:
 
     async def close(self) -> None:
         """Ends the worker, whatever it is doing."""
-        if self._opening is not None:
-            await _settled(self._opening)
-            with suppress(Exception):  # one that did not start needs no ending
-                self._worker = self._opening.result()
-            self._opening = None
-        self._discard()
+        opening, self._opening = self._opening, None
+        try:
+            if opening is not None:
+                await _settled(opening)
+        finally:
+            if opening is not None:
+                with suppress(Exception):  # one that did not start needs no ending
+                    self._worker = opening.result()
+            self._discard()
 
     def _discard(self) -> None:
         if self._worker is not None:
@@ -184,10 +187,10 @@ class ExecutionSession:
         """Runs the program to its end, its submission, or the host's. Raises only what is not the program's doing."""
         async with self._turn:
             problems = await self._check(code)
-            if problems:
-                return _refused(problems)
             worker = await self._ready()
-            return await self._run(worker, code, step)
+            if not problems and code != self._conversation.checked:  # the checked worker died meanwhile
+                problems = await self._check(code)
+            return _refused(problems) if problems else await self._run(worker, code, step)
 
     async def _run(self, worker: SandboxWorker, code: str, step: int) -> ExecutionResult:
         run = ProgramRun(self.limits, self._allowance, worker, self._functions, asyncio.get_running_loop())
@@ -208,12 +211,7 @@ class ExecutionSession:
             allowed = self.limits.wall_seconds
             run.stop(lambda figures: LimitReached(figures, "wall_seconds", allowed, f"the task's time is up. {GONE}"))
 
-        try:
-            await _settled_or_cancelled(work, out_of_time, max(self._deadline - time.monotonic(), 0.0))
-        except asyncio.CancelledError:
-            run.stop(lambda figures: Cancelled(figures, "stopped while it ran"))
-            await _settled(work)
-            raise
+        await _settled_or_cancelled(work, out_of_time, max(self._deadline - time.monotonic(), 0.0))
         if not work.done():
             return Crashed(run.figures(), f"an external function did not return. {GONE}")
         return work.result()
@@ -235,13 +233,18 @@ async def _settled_or_cancelled(
 
 
 async def _settled(work: asyncio.Future[Any]) -> None:
-    """Waits through cancellations, since what runs in a thread must end first, but not for ever."""
+    """Waits, since what runs in a thread must end first, but not for ever. A cancellation is raised after that."""
     deadline = time.monotonic() + SETTLE_SECONDS
+    cancelled: asyncio.CancelledError | None = None
     while not work.done() and time.monotonic() < deadline:
-        with suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait({work}, timeout=deadline - time.monotonic())
+        except asyncio.CancelledError as error:
+            cancelled = error
     if work.done() and not work.cancelled():
         work.exception()  # looked at, so that asyncio does not complain about an error nobody asked for
+    if cancelled is not None:
+        raise cancelled
 
 
 def _merged(found: tuple[Problem, ...], checked: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -124,6 +124,8 @@ def _pool(limits: Limits) -> Monty:
 
 
 def _enter(pool: Monty, limits: Limits, stubs: str, *, now: datetime, seed: int) -> MontySession:
+    from pydantic_monty import MontyError
+
     try:
         pool.__enter__()
         return pool.checkout(
@@ -139,7 +141,7 @@ def _enter(pool: Monty, limits: Limits, stubs: str, *, now: datetime, seed: int)
             type_check_stubs=stubs,
             type_check_format="json",
         ).__enter__()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MontyError) as error:
         pool.__exit__(None, None, None)
         raise _cannot_start(str(error)) from error
 

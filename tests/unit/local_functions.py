@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ def search_content(pattern: str) -> list[dict[str, Any]]: ...
 def submit_result(summary: str, changed_files: list[str]) -> None: ...
 def ask_llm(prompt: str) -> str: ...
 def pause(seconds: float) -> str: ...
+def linger(seconds: float) -> str: ...
 def fail(kind: str) -> str: ...
 def give(kind: Any) -> Any: ...
 """
@@ -76,7 +78,7 @@ class LocalFunctions:
 
     stubs = STUBS
     names = frozenset(
-        ("read_file", "write_file", "search_content", "submit_result", "ask_llm", "pause", "fail", "give")
+        ("read_file", "write_file", "search_content", "submit_result", "ask_llm", "pause", "linger", "fail", "give")
     )
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
@@ -117,6 +119,10 @@ class LocalFunctions:
             self.cancelled.append("pause")
             raise
         return "rested"
+
+    def _linger(self, seconds: float) -> str:
+        time.sleep(seconds)  # blocks the driving thread, as a long search does
+        return "lingered"
 
     def _fail(self, kind: str) -> str:
         raise self.failures[kind]

@@ -580,6 +580,34 @@ async def test_cancelling_twice_changes_nothing(functions):
         assert not exists(pid)
 
 
+async def test_a_cancellation_after_the_wall_time_is_not_swallowed(functions):
+    """The second wait, for a program that is being stopped, passes a cancellation on as well."""
+    async with AgentExecutor(Limits(wall_seconds=0.2)).session(functions) as session:
+        running = asyncio.create_task(session.execute("linger(0.6)"))
+        await asyncio.sleep(0.4)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def test_a_deadline_of_the_caller_works(functions):
+    async with AgentExecutor(Limits(seconds=60)).session(functions) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await session.execute("while True: pass")
+
+
+async def test_a_worker_that_died_after_the_check_does_not_run_a_program_unchecked(session):
+    await session.execute("kept = 1")
+    assert await session.check("print(kept)") == ()
+    os.kill(await pid_of(session), 9)
+    while session._worker.alive:  # noqa: ASYNC110 - the system tells nobody
+        await asyncio.sleep(0.01)
+    result = await session.execute("print(kept)")
+
+    assert (result.error_type, "started anew" in result.hint) == ("CheckFailed", True)
+
+
 async def test_cancelling_while_the_sandbox_starts_leaves_no_worker(functions):
     executor = AgentExecutor(LIMITS)
 
