@@ -1,0 +1,41 @@
+"""The parts of docs/programs.md that come from the code: functions, modules, limits.
+
+`python -m tests.docs.function_reference` writes them anew.
+"""
+
+from __future__ import annotations
+
+from cairn.external_functions import function_reference
+from cairn.program_hints import MODULES
+from cairn.settings import LimitSettings
+from tests.docs.generated_blocks import DOCS, rewrite
+
+PAGE = DOCS / "programs.md"
+
+
+def parts() -> dict[str, str]:
+    """Each part's name and text."""
+    return {"functions": _functions(), "modules": _modules(), "limits": _limits()}
+
+
+def _functions() -> str:
+    return f"```text\n{function_reference().strip()}\n```"
+
+
+def _modules() -> str:
+    return ", ".join(f"`{name}`" for name in sorted(MODULES - {"__future__"})) + "."
+
+
+def _limits() -> str:
+    rows = ["| limit | default | what it bounds |", "|---|---|---|"]
+    for name, field in LimitSettings.model_fields.items():
+        rows.append(f"| `{name}` | {_figure(field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _figure(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:,g}"
+
+
+if __name__ == "__main__":
+    rewrite(PAGE, parts())
