@@ -43,6 +43,11 @@ class CodeSource(Protocol):
         """How people see who wrote the programs."""
         ...
 
+    @property
+    def answers(self) -> bool:
+        """True when it answers what a program came to with another program; False for a source of one program."""
+        ...
+
     async def code_for(self, request: str, steps: Sequence[Step], context: GenerationContext) -> Program | None:
         """The next program after `steps`, checked; None when the source has nothing further."""
         ...
@@ -87,6 +92,11 @@ class CodeGenerator:
 
     model: TextModel
     function_reference: str
+
+    @property
+    def answers(self) -> bool:
+        """A model sees what its program came to, and goes on."""
+        return True
 
     @property
     def label(self) -> str:
@@ -201,6 +211,8 @@ class _Talk:
 
 class FileSource:
     """A program given as text. It is the task's first program and the only one."""
+
+    answers = False
 
     def __init__(self, text: str, name: str) -> None:
         """Raises UsageProblem for a program that is empty or never submits: nobody could review what it did."""

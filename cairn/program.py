@@ -58,7 +58,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.message}" + (f" Hint: {self.hint}" if self.hint else "")
+        return f"{where}{self.message}" + (f". Hint: {self.hint}" if self.hint else "")
 
 
 @dataclass(frozen=True, slots=True)

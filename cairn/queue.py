@@ -19,6 +19,7 @@ from cairn.sqlite_file import connect, transaction, translate_errors
 from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, new_id, require_move
 
 LEASE_SECONDS = 30.0
+LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
 # 1: the first ledger. `legal_move` is filled from `task.MOVES` at each opening, so that the database refuses what the
 # code would; the trigger on a changed status also writes the event, so that no move goes unrecorded.
@@ -161,9 +162,21 @@ class TaskQueue:
         """A new queued task under an id that no other task of the project has."""
         with self._writing() as db:
             task = Task(self._free_id(), request, origin, created_at=self._clock(), retry_of=retry_of)
-            marks = ", ".join("?" for _ in _row(task))
-            db.execute(f"INSERT INTO task ({_COLUMNS}, changed_at) VALUES ({marks}, ?)", (*_row(task), task.created_at))
+            self._insert(db, task)
         return task
+
+    def restore(self, task: Task) -> bool:
+        """Puts back a task that a lost ledger held, as it was; False when its id is here already."""
+        with self._writing() as db:
+            if db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None:
+                return False
+            self._insert(db, task)
+        return True
+
+    def _insert(self, db: sqlite3.Connection, task: Task) -> None:
+        values = (*_row(task), self._clock())
+        marks = ", ".join("?" for _ in values)
+        db.execute(f"INSERT INTO task ({_COLUMNS}, changed_at) VALUES ({marks})", values)
 
     def _free_id(self) -> str:
         while True:

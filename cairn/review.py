@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cairn.changes import ChangeKind, ChangeSet
-from cairn.program import CallRecord, LimitReached, Step, Submission
+from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
 from cairn.task import Task
 
 
@@ -41,7 +41,7 @@ class Review:
     """Everything `cairn show` can tell of a task.
 
     `stale` are paths that the user changed after the task first read or changed them. `conflicts` says for each path
-    that cannot be merged why, as accept would; empty means that accept would go through now.
+    that cannot be merged why, as accept would; empty means that accept would go through now. `limits` are today's.
     """
 
     task: Task
@@ -51,11 +51,22 @@ class Review:
     calls: tuple[CallRecord, ...] = ()
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
+    limits: Limits = Limits()
 
     @property
     def claims(self) -> Claims:
         """The submission judged by the changes."""
         return Claims.compare(self.submission, self.changes)
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens sent to models, by the programs' author and by ask_llm."""
+        return sum(step.program.input_tokens for step in self.steps) + sum(call.input_tokens for call in self.calls)
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that models wrote."""
+        return sum(step.program.output_tokens for step in self.steps) + sum(call.output_tokens for call in self.calls)
 
     @property
     def limit(self) -> LimitReached | None:

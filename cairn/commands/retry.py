@@ -1,0 +1,28 @@
+"""`cairn retry`: a task again, from today's files."""
+
+from __future__ import annotations
+
+import click
+
+from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands.run import carry_out
+from cairn.console import Console
+from cairn.task import TaskStatus
+
+
+@click.command("retry")
+@task_argument
+@click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@as_json
+@click.pass_obj
+def command(chosen: Chosen, task_id: str | None, accept: bool, verbose: bool, as_json: bool) -> int:
+    """Run a task again from today's files.
+
+    It gets a new id. A task that was in review is rejected in its favour.
+    """
+    console = Console(as_json=as_json)
+    open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED)
+    with opened(chosen, console) as orchestrator:
+        task = orchestrator.retry(named_task(orchestrator, task_id, open_to_retry, "retry"))
+        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

@@ -1,0 +1,140 @@
+"""`cairn run`: a sentence or a program file becomes a task, and runs to its review."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cairn.commands import Chosen, as_json, opened
+from cairn.console import Console, printable
+from cairn.errors import Interrupted, TaskFailed, UsageProblem
+from cairn.task import CodeOrigin, Task, TaskStatus
+
+if TYPE_CHECKING:
+    from cairn.orchestrator import Orchestrator
+    from cairn.review import Review
+
+PROGRAM_BYTES = 1_000_000
+
+
+@click.command("run")
+@click.argument("request", metavar="TASK", required=False)
+@click.option(
+    "--code", "code", metavar="FILE", help="Run this program instead of asking a model to write one; - reads stdin."
+)
+@click.option("-m", "--model", metavar="MODEL", help="The `llm` model that writes the program.")
+@click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
+@click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@as_json
+@click.pass_obj
+def command(
+    chosen: Chosen,
+    request: str | None,
+    code: str | None,
+    model: str | None,
+    text_model: str | None,
+    limits: tuple[str, ...],
+    accept: bool,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """Do a task: write programs, run them in the sandbox, show what changed.
+
+    Nothing in your project changes until you accept.
+
+    \b
+      cairn run "add docstrings"
+      cairn run "rename load_cfg to load_config" -m MODEL
+      cairn run --code fix_todos.py
+    """
+    console = Console(as_json=as_json)
+    program = _program(request, code)
+    with opened(chosen, console, _overrides(model, text_model, limits)) as orchestrator:
+        if program is not None:
+            name = "from standard input" if code == "-" else str(code)
+            request = request or f"run the program {name}"
+            origin = CodeOrigin("file", name, program)
+        else:
+            from cairn.plugins import origin_for
+
+            origin = origin_for(request or "", orchestrator.settings, os.environ)
+        task = orchestrator.submit(request or "", origin)
+        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
+
+
+def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accept: bool, verbose: bool) -> int:
+    """Runs a queued task here and now, then shows its end. 0 in review or accepted, 1 otherwise."""
+    from cairn.progress_lines import ProgressLines
+    from cairn.worker import Worker
+
+    console.note(f"cairn: task {task.id}: {printable(task.request)}")
+    try:
+        with ProgressLines(verbose=verbose) as progress:
+            review = asyncio.run(Worker(orchestrator).run_task(task.id, progress))
+    except KeyboardInterrupt:
+        fix = (f"cairn show {task.id}   shows how far it came.", f"cairn retry {task.id}   runs it again.")
+        raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None
+    if accept and review.task.status is TaskStatus.IN_REVIEW:
+        orchestrator.accept(review.task)
+        review = orchestrator.review(orchestrator.task(task.id))
+    return _show_end(console, review)
+
+
+def _show_end(console: Console, review: Review) -> int:
+    from cairn.json_output import error_json, review_json
+    from cairn.review_text import ending
+
+    failed = review.task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
+    failure = _failure(review) if failed else None
+    if console.as_json:
+        console.json(review_json(review) | ({"error": error_json(failure)} if failure else {}))
+    console.write(ending(review, console))
+    if failure is None:
+        return 0
+    console.error(failure)
+    return failure.exit_code
+
+
+def _failure(review: Review) -> TaskFailed:
+    from cairn.review_text import files, raise_the_limit
+
+    task = review.task
+    kept = f"Its work is kept: {files(len(review.changes))} changed." if review.changes else "It changed nothing."
+    return TaskFailed(f"Task {task.id} {task.status}: {task.reason}.", kept, raise_the_limit(review))
+
+
+def _overrides(model: str | None, text_model: str | None, limits: tuple[str, ...]) -> dict[str, object]:
+    overrides: dict[str, object] = {}
+    for setting in limits:
+        name, equals, value = setting.partition("=")
+        if not equals or not value:
+            raise UsageProblem(f"--limit {setting} says no value.", fix="Write it as --limit seconds=5.")
+        overrides[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
+    overrides |= {"model": model} if model else {}
+    overrides |= {"text_model": text_model} if text_model else {}
+    return overrides
+
+
+def _program(request: str | None, code: str | None) -> str | None:
+    """The text of --code, None for a sentence. Refuses neither, an empty sentence, and an unreadable file."""
+    if code is None:
+        if not (request or "").strip():
+            raise UsageProblem("There is no task to do.", fix='cairn run "add docstrings"   or   cairn run --code FILE')
+        return None
+    try:
+        data = sys.stdin.buffer.read() if code == "-" else Path(code).read_bytes()
+    except OSError as error:
+        raise UsageProblem(f"Cannot read the program {code}.", f"{error.strerror}.", "Name a readable file.") from None
+    if len(data) > PROGRAM_BYTES:
+        raise UsageProblem(f"{code} is too large for a program: {len(data):,} bytes.", fix="Name a Python program.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageProblem(f"{code} is not UTF-8 text.", fix="Name a Python program.") from None

@@ -1,0 +1,44 @@
+"""`cairn show`: everything a reviewer wants."""
+
+from __future__ import annotations
+
+import click
+
+from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.console import Console
+from cairn.task import OPEN
+
+
+@click.command("show")
+@task_argument
+@click.option("--no-code", is_flag=True, help="Leave the programs out.")
+@as_json
+@click.pass_obj
+def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -> None:
+    """Show a task as a reviewer wants it.
+
+    Status, who planned it, each step's program with its calls, output and errors, what was used, what changed, and
+    whether the submission's claims hold.
+    """
+    from cairn import review_text
+    from cairn.json_output import review_json
+
+    console = Console(as_json=as_json)
+    with opened(chosen, console) as orchestrator:
+        review = orchestrator.review(named_task(orchestrator, task_id, tuple(OPEN), "show"))
+    if as_json:
+        console.json(review_json(review))
+        return
+    for line in review_text.full(review, console):
+        console.write(line)
+    for step in review.steps:
+        console.write()
+        console.write(console.style(review_text.step_headline(step), "bold"))
+        if not no_code:
+            console.python(step.program.text)
+        for line in review_text.step_calls(review, step):
+            console.write(line)
+        for line in review_text.step_outcome(step):
+            console.write(line)
+    console.write()
+    console.write(review_text.verdict(review, console))

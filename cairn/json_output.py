@@ -1,0 +1,111 @@
+"""What `--json` prints: plain values for other programs, with the same words as the model layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cairn import git_diff
+from cairn.changes import ChangeSet
+from cairn.errors import CairnError, Conflict
+from cairn.program import CallRecord, Finished, LimitReached, Step
+from cairn.review import Review
+from cairn.task import Task
+
+if TYPE_CHECKING:
+    from cairn.project import Applied, Undone
+
+
+def error_json(error: CairnError) -> dict[str, Any]:
+    """An error with its exit code; a conflict names its paths."""
+    told = {"what": error.what, "why": error.why, "fix": list(error.fix), "exit_code": error.exit_code}
+    return told | ({"paths": list(error.paths)} if isinstance(error, Conflict) else {})
+
+
+def task_json(task: Task) -> dict[str, Any]:
+    """A task without its program's text."""
+    return {
+        "id": task.id,
+        "request": task.request,
+        "status": str(task.status),
+        "reason": task.reason,
+        "source": task.origin.source,
+        "name": task.origin.name,
+        "parameters": dict(task.origin.parameters),
+        "attempt": task.attempt,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "retry_of": task.retry_of,
+        **asdict(task.outcome),
+    }
+
+
+def changes_json(changes: ChangeSet) -> dict[str, Any]:
+    """Each change with its kind and its line counts."""
+    figures = {file.path: file for file in git_diff.stat(changes).files}
+    return {
+        "digest": changes.digest,
+        "changes": [
+            {
+                "path": change.path,
+                "kind": str(change.kind),
+                "renamed_from": change.renamed_from,
+                "added": figures[change.path].added,
+                "removed": figures[change.path].removed,
+                "binary": figures[change.path].binary,
+            }
+            for change in changes
+        ],
+    }
+
+
+def review_json(review: Review) -> dict[str, Any]:
+    """Everything `show` tells, programs included."""
+    submission = review.submission
+    return {
+        "task": task_json(review.task),
+        "submission": None if submission is None else asdict(submission),
+        "claims": asdict(review.claims) | {"agree": review.claims.agree},
+        **changes_json(review.changes),
+        "stale": list(review.stale),
+        "conflicts": [{"path": path, "reason": reason} for path, reason in review.conflicts],
+        "steps": [step_json(step) for step in review.steps],
+        "calls": len(review.calls),
+    }
+
+
+def step_json(step: Step) -> dict[str, Any]:
+    """One program and how it ended; `outcome` is the name of the result's class."""
+    result = step.result
+    told = {key: value for key, value in asdict(result).items() if key not in {"run", "submission"}}
+    submitted = isinstance(result, Finished) and result.submission is not None
+    return {
+        "number": step.number,
+        "program": step.program.text,
+        "label": step.program.label,
+        "repairs": step.program.repairs,
+        "input_tokens": step.program.input_tokens,
+        "output_tokens": step.program.output_tokens,
+        "started_at": step.started_at,
+        "outcome": type(result).__name__,
+        "submitted": submitted,
+        "limit_reached": isinstance(result, LimitReached),
+        **told,
+        **asdict(result.run),
+    }
+
+
+def call_json(call: CallRecord) -> dict[str, Any]:
+    """One external call."""
+    return asdict(call)
+
+
+def applied_json(task: Task, applied: Applied) -> dict[str, Any]:
+    """What an accept wrote."""
+    return {"id": task.id, "status": str(task.status), "operation": applied.operation.id, "paths": list(applied.paths)}
+
+
+def undone_json(task: Task, undone: Undone) -> dict[str, Any]:
+    """What an undo wrote."""
+    return {"id": task.id, "status": str(task.status), "operation": undone.operation.id, "paths": list(undone.paths)}

@@ -1,0 +1,299 @@
+"""The use cases of Cairn, one method each: submit, run, review, accept, reject, undo, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from cairn.changes import ChangeSet
+from cairn.errors import CairnError, IllegalMove, NotFound, UsageProblem
+from cairn.git_diff import stat
+from cairn.journal import Journal
+from cairn.overlay import AgentFSOverlay, Overlay
+from cairn.program import ExecutionResult
+from cairn.progress import Observer, unobserved
+from cairn.project import Applied, Operation, Project, Undone
+from cairn.queue import LEDGER, TaskQueue
+from cairn.review import Review
+from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
+from cairn.task_file import TaskFile
+from cairn.task_record import keep_task, kept_task
+from cairn.task_run import Conversation, verdict
+
+if TYPE_CHECKING:
+    from cairn.code_generator import CodeSource
+    from cairn.language_model import TextModel
+    from cairn.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of, chosen by name; tests hand in their own."""
+
+    source: Callable[[CodeOrigin, Settings], CodeSource]
+    text_model: Callable[[CodeOrigin, Settings], TextModel | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One task's file, opened: its overlay and its journal share one database and one transaction."""
+
+    file: TaskFile
+    overlay: Overlay
+    journal: Journal
+
+
+class Orchestrator:
+    """All that can be done with the tasks of one project. `Orchestrator.open` picks the parts."""
+
+    def __init__(
+        self,
+        project: Project,
+        queue: TaskQueue,
+        settings: Settings,
+        parts: Parts,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.project = project
+        self.queue = queue
+        self.settings = settings
+        self._parts = parts
+        self._clock = clock
+
+    @classmethod
+    def open(cls, project: Project, settings: Settings) -> Self:
+        """Makes `.cairn/` on first use."""
+        from cairn.plugins import code_source, text_model
+
+        project.prepare()
+        return cls(project, TaskQueue(project.state / LEDGER), settings, Parts(code_source, text_model))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the ledger."""
+        self.queue.close()
+
+    # -- finding tasks ----------------------------------------------------------------------------------------------
+
+    def task(self, prefix: str) -> Task:
+        """The one task whose id starts with `prefix`. Raises NotFound or UsageProblem."""
+        return self.queue.get(prefix)
+
+    def only_task(self, statuses: Sequence[TaskStatus], verb: str) -> Task:
+        """The one task in these statuses, so that its id may be left out."""
+        found = self.queue.tasks(statuses, limit=6)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFound(f"There is no task to {verb}.", fix='cairn run "..."   starts one; cairn list   shows all.')
+        names = ", ".join(task.id for task in found)
+        raise UsageProblem(f"More than one task could be meant: {names}.", fix=f"cairn {verb} {found[0].id}")
+
+    # -- asking and running -----------------------------------------------------------------------------------------
+
+    def submit(self, request: str, origin: CodeOrigin, *, retry_of: str | None = None) -> Task:
+        """A queued task. Its code source is made once now, so that a wrong one fails before anything is kept."""
+        self._parts.source(origin, self.settings)
+        return self.queue.add(request, origin, retry_of=retry_of)
+
+    async def run(self, task: Task, observe: Observer = unobserved) -> Review:
+        """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept."""
+        started = time.monotonic()
+        try:
+            status, reason = verdict(await self._converse(task, observe))
+        except asyncio.CancelledError:
+            self._finish(task, TaskStatus.CANCELLED, "stopped by the person who ran it", time.monotonic() - started)
+            raise
+        except Exception as error:
+            self._finish(task, TaskStatus.FAILED, _why(error), time.monotonic() - started)
+            raise
+        return self.review(self._finish(task, status, reason, time.monotonic() - started))
+
+    async def _converse(self, task: Task, observe: Observer) -> ExecutionResult:
+        from cairn.code_generator import GenerationContext
+        from cairn.executor import AgentExecutor
+        from cairn.external_functions import create_external_functions
+
+        limits = self.settings.limits.limits()
+        source = self._parts.source(task.origin, self.settings)
+        model = self._parts.text_model(task.origin, self.settings)
+        with self._workspace(task, create=True) as work:
+            keep_task(work.file, task)
+            functions = create_external_functions(work.overlay, work.journal, model, limits, observe)
+            clock = datetime.fromtimestamp(task.created_at, UTC)
+            async with AgentExecutor(limits).session(functions, now=clock, seed=_seed(task.id)) as session:
+                context = GenerationContext(
+                    check=session.check,
+                    observe=observe,
+                    limits=limits,
+                    record=work.journal.record_message,
+                    changed=lambda: work.overlay.changes().paths,
+                )
+                talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
+                return await talk.converse(limits)
+
+    def _finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Task:
+        """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once."""
+        review = self.review(task)
+        figures = stat(review.changes)
+        outcome = Outcome(
+            summary=review.submission.summary if review.submission else "",
+            files_changed=len(review.changes),
+            lines_added=figures.added,
+            lines_removed=figures.removed,
+            steps=len(review.steps),
+            calls=len(review.calls),
+            input_tokens=review.input_tokens,
+            output_tokens=review.output_tokens,
+            seconds=seconds,
+        )
+        finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
+        if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
+            finished = self.queue.move(finished, TaskStatus.ACCEPTED, reason="nothing to change")
+        self._keep(finished)
+        return finished
+
+    # -- judging ----------------------------------------------------------------------------------------------------
+
+    def review(self, task: Task) -> Review:
+        """Reads the task's file and compares it with the project as it is now; writes nothing."""
+        if not self._path(task.id).exists():
+            return Review(task, None, ChangeSet())
+        with self._workspace(task) as work:
+            changes = work.overlay.changes()
+            in_review = task.status is TaskStatus.IN_REVIEW
+            clashes = self.project.preview(changes).conflicts if in_review else ()
+            return Review(
+                task=task,
+                submission=work.journal.submission(),
+                changes=changes,
+                steps=work.journal.steps(),
+                calls=work.journal.calls(),
+                stale=work.overlay.stale(),
+                conflicts=clashes,
+                limits=self.settings.limits.limits(),
+            )
+
+    def changes(self, task: Task) -> ChangeSet:
+        """What the task changed, without the rest of its review."""
+        if not self._path(task.id).exists():
+            return ChangeSet()
+        with self._workspace(task) as work:
+            return work.overlay.changes()
+
+    def accept(self, task: Task) -> tuple[Task, Applied]:
+        """The task's changes reach the project, all or none. Raises Conflict, IllegalMove, StorageProblem."""
+        require_move(task.id, task.status, TaskStatus.ACCEPTED)
+        changes = self.changes(task)
+        with self.project.locked():
+            require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
+            applied = self.project.apply(task.id, changes)
+            return self._record(applied.operation), applied
+
+    def reject(self, task: Task, reason: str = "") -> Task:
+        """The task's changes are dropped from review; its file is kept, so that it can be looked at."""
+        rejected = self.queue.move(task, TaskStatus.REJECTED, reason=reason)
+        self._keep(rejected)
+        return rejected
+
+    def undo(self, task: Task | None = None) -> tuple[Task, Undone]:
+        """Takes back the last accept of the task, or of the project; later edits of the user survive."""
+        with self.project.locked():
+            undone = self.project.undo(task.id if task else None)
+            return self._record(undone.operation), undone
+
+    def retry(self, task: Task) -> Task:
+        """A new task with the same request and origin; an old one that was in review is rejected in its favour."""
+        if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
+            raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
+        again = self.submit(task.request, task.origin, retry_of=task.id)
+        if task.status is TaskStatus.IN_REVIEW:
+            self.reject(task, f"retried as {again.id}")
+        return again
+
+    # -- after a crash ----------------------------------------------------------------------------------------------
+
+    def recover(self) -> tuple[str, ...]:
+        """Finishes or takes back what a killed command left; each sentence returned says what was done."""
+        said = []
+        recovered = self.project.recover()
+        if recovered is not None:
+            said.append(recovered.message)
+        for operation in self.project.unrecorded():
+            self._record(operation)
+        for task in self.queue.abandoned():
+            seconds = self._clock() - (task.started_at or self._clock())
+            self._finish(task, TaskStatus.FAILED, "the process that ran it ended before it did", seconds)
+            said.append(f"Task {task.id} was running when its process ended; it is failed now, its work is kept.")
+        return tuple(said)
+
+    def _record(self, operation: Operation) -> Task:
+        """The ledger follows what the project's files already are; running it twice does no harm."""
+        wanted = TaskStatus.ACCEPTED if operation.in_effect else TaskStatus.IN_REVIEW
+        task = self.queue.get(operation.task_id)
+        if task.status is not wanted:
+            reason = "" if operation.in_effect else "its accept was taken back"
+            task = self.queue.move(task, wanted, reason=reason)
+            self._keep(task)
+        self.project.mark_recorded(operation.id)
+        return task
+
+    def rebuild_ledger(self) -> tuple[Task, ...]:
+        """Tasks that only their own files remember are in the ledger again; what was running then is failed now."""
+        restored = []
+        for path in sorted((self.project.state / "tasks").glob("*.db")):
+            with TaskFile.open(path) as file:
+                task = kept_task(file)
+            if task is None or task.id != path.stem:
+                continue
+            if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
+                task = replace(task, status=TaskStatus.FAILED, reason="the ledger was lost while it ran")
+            if self.queue.restore(task):
+                restored.append(task)
+        return tuple(restored)
+
+    # -- the task's file --------------------------------------------------------------------------------------------
+
+    def _keep(self, task: Task) -> None:
+        """A file that cannot be written now is no reason to lose a move that the ledger has."""
+        with suppress(CairnError):
+            if self._path(task.id).exists():
+                with TaskFile.open(self._path(task.id)) as file:
+                    keep_task(file, task)
+
+    def _path(self, task_id: str) -> Path:
+        return self.project.state / "tasks" / f"{task_id}.db"
+
+    @contextmanager
+    def _workspace(self, task: Task, *, create: bool = False) -> Iterator[Workspace]:
+        path = self._path(task.id)
+        new = create and not path.exists()
+        file = TaskFile.create(path, base=self.project.root) if new else TaskFile.open(path)
+        with file:
+            limit = self.settings.limits.file_bytes
+            overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
+            yield Workspace(file, overlay, Journal(file, self._clock))
+
+
+def _why(error: Exception) -> str:
+    """The line that `cairn list` shows for a task that an error ended."""
+    if isinstance(error, CairnError):
+        return f"{error.what} {error.why}".strip()
+    return f"a bug in Cairn: {type(error).__name__}: {error}"
+
+
+def _seed(task_id: str) -> int:
+    """The chance a task's programs see: the same whenever they run again."""
+    return int.from_bytes(task_id.encode())

@@ -1,0 +1,100 @@
+"""Which code source and which text model a task gets, found by name: a built-in table, then entry points.
+
+A package adds a code source with an entry point in the group `cairn.code_sources`: a callable that takes the
+`CodeOrigin` and the `Settings` and returns a `CodeSource`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from cairn.errors import UsageProblem
+from cairn.task import CodeOrigin
+
+if TYPE_CHECKING:
+    from cairn.code_generator import CodeSource
+    from cairn.language_model import TextModel
+    from cairn.settings import Settings
+
+GROUP = "cairn.code_sources"
+
+
+def code_source(origin: CodeOrigin, settings: Settings) -> CodeSource:
+    """The source that `origin.source` names. Raises UsageProblem for an unknown or broken one, ModelUnavailable."""
+    built_in = _BUILT_IN.get(origin.source)
+    if built_in is not None:
+        return built_in(origin, settings)
+    for entry in entry_points(group=GROUP, name=origin.source):
+        try:
+            source: CodeSource = entry.load()(origin, settings)
+        except Exception as error:
+            raise UsageProblem(
+                f"The code source '{origin.source}' of {entry.value} cannot be used.",
+                f"{type(error).__name__}: {error}",
+                "Mend or uninstall the package that brings it.",
+            ) from error
+        return source
+    known = ", ".join([*_BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))])
+    raise UsageProblem(f"There is no code source '{origin.source}'.", f"Known: {known}.")
+
+
+def origin_for(request: str, settings: Settings, environ: Mapping[str, str]) -> CodeOrigin:
+    """Who can do the request: a configured model, else a recipe that recognises it.
+
+    Raises the error of `language_model.describe_missing` when nobody can.
+    """
+    from cairn.language_model import choose_model
+    from cairn.recipe_source import built_in_recipes, match
+
+    model = choose_model(settings.model, environ)
+    if model is not None:
+        return CodeOrigin("model", model)
+    found = match(request)
+    if found is not None:
+        return CodeOrigin("recipe", found.recipe.name, parameters=found.parameters)
+    from cairn.language_model import describe_missing
+
+    raise describe_missing(request, tuple(recipe.name for recipe in built_in_recipes()))
+
+
+def text_model(origin: CodeOrigin, settings: Settings, environ: Mapping[str, str] = os.environ) -> TextModel | None:
+    """What answers ask_llm: the set text model, the task's own, a default with a key, the local one; None for none."""
+    from cairn.language_model import choose_model, open_model
+
+    name = settings.text_model or (origin.name if origin.source == "model" else None)
+    name = name or choose_model(settings.model, environ)
+    if name is not None:
+        return open_model(name, retry=settings.retry)
+    from cairn.local_model import LocalModel, unavailable
+
+    return None if unavailable() else LocalModel()
+
+
+def _from_model(origin: CodeOrigin, settings: Settings) -> CodeSource:
+    from cairn.code_generator import CodeGenerator
+    from cairn.external_functions import function_reference
+    from cairn.language_model import open_model
+
+    return CodeGenerator(open_model(origin.name, retry=settings.retry), function_reference())
+
+
+def _from_file(origin: CodeOrigin, settings: Settings) -> CodeSource:  # noqa: ARG001 - one signature for all sources
+    from cairn.code_generator import FileSource
+
+    return FileSource(origin.program or "", origin.name)
+
+
+def _from_recipe(origin: CodeOrigin, settings: Settings) -> CodeSource:  # noqa: ARG001
+    from cairn.recipe_source import RecipeSource
+
+    return RecipeSource.named(origin.name, origin.parameters)
+
+
+_BUILT_IN: Mapping[str, Callable[[CodeOrigin, Settings], CodeSource]] = {
+    "model": _from_model,
+    "file": _from_file,
+    "recipe": _from_recipe,
+}

@@ -1,0 +1,135 @@
+"""A running task, drawn on stderr: one line that moves on a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cairn.console import one_line, printable, wants_colour
+from cairn.program import CallRecord, Cancelled, CodeFailed, Crashed, ExecutionResult, Finished, LimitReached
+from cairn.progress import (
+    Answered,
+    Asking,
+    CallMade,
+    CheckFailed,
+    Checking,
+    Event,
+    Running,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    Writing,
+)
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+class ProgressLines:
+    """Draws a task's events on stderr: a line that moves on a terminal, a line for each elsewhere.
+
+    Events come from the thread that drives the sandbox as well as from the event loop.
+    """
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = wants_colour(sys.stderr, os.environ)
+        self._verbose = verbose or not self._live
+        self._status: Status | None = None
+        self._lock = threading.Lock()
+        self._step = ""
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            from rich.console import Console as Terminal
+            from rich.status import Status
+
+            terminal = Terminal(stderr=True, highlight=False, markup=False, no_color=not self._colour)
+            self._status = Status("starting", console=terminal, spinner="dots")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes one event; never raises because of what an event holds."""
+        with self._lock:
+            self._draw(event)
+
+    def _draw(self, event: Event) -> None:
+        match event:
+            case StepStarted(number, of):
+                self._step, self._calls = f"step {number} of {of}" if of > 1 else "program", 0
+                self._line(self._step)
+            case Asking(model, repair):
+                self._moving(f"asking {model}" + (f" to mend its program (repair {repair})" if repair else ""))
+            case Writing(characters):
+                self._moving(f"the model is writing: {characters:,} characters", quiet=True)
+            case Answered(model, seconds, tokens_in, tokens_out):
+                tokens = f", {tokens_in:,} tokens in, {tokens_out:,} out" if tokens_in or tokens_out else ""
+                self._line(f"  {model} answered in {seconds:.1f} s{tokens}")
+            case Checking():
+                self._moving("checking the program")
+            case CheckFailed(problems):
+                self._line(f"  check failed: {one_line(str(problems[0]) if problems else '', 160)}")
+            case Running():
+                self._moving("running")
+            case CallMade(record):
+                self._call(record)
+            case Waiting(reason, seconds):
+                self._line(f"  waiting {seconds:.1f} s: {one_line(reason, 160)}")
+            case StepEnded(step):
+                self._line(f"  {describe_result(step.result)}")
+
+    def _call(self, record: CallRecord) -> None:
+        self._calls += 1
+        ending = f"failed: {record.error}" if record.error else record.result
+        text = one_line(f"{record.name}({record.arguments}) {ending}", 110)
+        if self._verbose:
+            self._line(f"  {text}  {duration(record.seconds)}")
+        else:
+            self._moving(f"running, {self._calls} calls: {text}")
+
+    def _line(self, text: str) -> None:
+        if self._status is not None:
+            self._status.console.print(printable(text), soft_wrap=True)
+        else:
+            print(printable(text), file=sys.stderr, flush=True)
+
+    def _moving(self, text: str, *, quiet: bool = False) -> None:
+        if self._status is not None:
+            self._status.update(f"{self._step}: {one_line(text, 120)}")
+        elif not quiet:
+            print(f"  {printable(text)}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Milliseconds below a second, seconds above."""
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def describe_result(result: ExecutionResult) -> str:
+    """How a program ended, in one line."""
+    run = result.run
+    used = f"{run.calls} call{'' if run.calls == 1 else 's'}, {duration(run.seconds)}"
+    match result:
+        case Finished(submission=None):
+            return f"ended without submitting ({used})"
+        case Finished():
+            return f"submitted ({used})"
+        case CodeFailed(error_type=kind, message=message, line=line):
+            return f"failed: {one_line(message, 140) or kind} ({kind}, line {line}; {used})"
+        case LimitReached(limit=limit, allowed=allowed):
+            return f"stopped at the limit {limit} = {allowed:g} ({used})"
+        case Crashed(detail=detail):
+            return f"the sandbox died: {one_line(detail, 140)} ({used})"
+        case Cancelled(detail=detail):
+            return f"cancelled: {one_line(detail, 140)} ({used})"

@@ -1,0 +1,213 @@
+"""A review in words: the end of `run`, and `show`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from cairn import git_diff
+from cairn.changes import ChangeSet
+from cairn.console import Console, one_line, printable
+from cairn.program import CodeFailed, Finished, Step
+from cairn.progress_lines import describe_result, duration
+from cairn.review import Review
+from cairn.task import CodeOrigin, Task, TaskStatus
+
+NAMES_SHOWN = 8
+ASKING = frozenset({"ask_llm", "ask_llm_many"})
+
+
+def origin_in_words(origin: CodeOrigin) -> str:
+    """Who writes the task's programs."""
+    match origin.source:
+        case "recipe":
+            return f"built-in recipe {origin.name} (no model planned this)"
+        case "file":
+            return f"program {origin.name}"
+        case "model":
+            return f"model {origin.name}"
+    return f"{origin.source} {origin.name}"
+
+
+def ending(review: Review, console: Console) -> str:
+    """What `run` prints at its end: summary, diffstat, claims, next commands."""
+    parts = [headline(review.task, console)]
+    if review.submission is not None and review.submission.summary.strip():
+        parts.append(printable(review.submission.summary.strip()))
+    parts += [diffstat(review.changes, console), claims(review, console), warnings(review, console)]
+    parts.append(next_commands(review))
+    return "\n\n".join(part for part in parts if part)
+
+
+def verdict(review: Review, console: Console) -> str:
+    """The lower half of `show`: what was submitted, what changed, what to do."""
+    summary = review.submission.summary.strip() if review.submission else ""
+    parts = [
+        "Summary:\n" + "\n".join(f"  {line}" for line in printable(summary).split("\n")) if summary else "",
+        diffstat(review.changes, console),
+        claims(review, console),
+        warnings(review, console),
+        next_commands(review),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def headline(task: Task, console: Console) -> str:
+    """Id, status and origin in one line."""
+    colour = {
+        TaskStatus.IN_REVIEW: "yellow",
+        TaskStatus.ACCEPTED: "green",
+        TaskStatus.FAILED: "red",
+        TaskStatus.CANCELLED: "red",
+    }.get(task.status, "bold")
+    status = console.style(str(task.status), "bold", colour)
+    reason = f" ({printable(task.reason)})" if task.reason else ""
+    return f"{console.style(task.id, 'bold')}  {status}{reason}  {printable(origin_in_words(task.origin))}"
+
+
+def diffstat(changes: ChangeSet, console: Console) -> str:
+    """The table of `git diff --stat`, its plus and minus signs coloured."""
+    if not changes:
+        return "No files changed."
+    lines = []
+    for line in git_diff.render_stat(git_diff.stat(changes)).rstrip("\n").split("\n"):
+        name, bar, graph = printable(line).rpartition(" | ")
+        lines.append(f"{name}{bar}{_coloured_graph(graph, console)}" if bar else printable(line))
+    return "\n".join(lines)
+
+
+def _coloured_graph(graph: str, console: Console) -> str:
+    plus, minus = graph.count("+"), graph.count("-")
+    figures = graph.rstrip("+-")
+    return (
+        figures
+        + console.style("+" * plus, *["green"] * bool(plus))
+        + console.style("-" * minus, *["red"] * bool(minus))
+    )
+
+
+def claims(review: Review, console: Console) -> str:
+    """What the submission claimed against what changed."""
+    if review.submission is None:
+        return "" if not review.changes else console.style("Nothing was submitted, so nothing is claimed.", "yellow")
+    found = review.claims
+    if found.agree:
+        return f"Claimed and changed agree ({files(len(found.confirmed))})." if review.changes else ""
+    lines = [console.style("The submission and the changes disagree:", "bold", "yellow")]
+    if found.claimed_only:
+        lines.append(f"  claimed, not changed: {_names(found.claimed_only)}")
+    if found.unclaimed:
+        lines.append(f"  changed, not claimed: {_names(found.unclaimed)}")
+    return "\n".join(lines)
+
+
+def warnings(review: Review, console: Console) -> str:
+    """Conflicts with today's files, and files that changed under the task."""
+    lines = []
+    if review.conflicts:
+        lines.append(console.style("Accept would stop at these conflicts with your files:", "bold", "red"))
+        lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in review.conflicts]
+    elif review.stale and review.task.status is TaskStatus.IN_REVIEW:
+        lines.append(console.style("You changed since the task read them:", "yellow") + f" {_names(review.stale)}")
+    return "\n".join(lines)
+
+
+def next_commands(review: Review) -> str:
+    """What to type next."""
+    task_id = review.task.id
+    match review.task.status:
+        case TaskStatus.IN_REVIEW if review.conflicts:
+            steps = [("diff", "read the changes"), ("retry", "do it again from today's files"), ("reject", "drop them")]
+        case TaskStatus.IN_REVIEW:
+            steps = [("diff", "read the changes"), ("accept", "take them into the project"), ("reject", "drop them")]
+        case TaskStatus.ACCEPTED if review.changes:
+            steps = [("undo", "take it back")]
+        case TaskStatus.FAILED | TaskStatus.CANCELLED | TaskStatus.REJECTED:
+            steps = [("show", "its programs and errors"), ("retry", "do it again from today's files")]
+        case _:
+            return ""
+    return "Next:\n" + "\n".join(f"  cairn {verb} {task_id}".ljust(24) + why for verb, why in steps)
+
+
+def raise_the_limit(review: Review) -> tuple[str, ...]:
+    """How to raise the limit that ended the task, if one did."""
+    name, _, value = review.task.reason.removeprefix("limit reached: ").partition(" = ")
+    if not value or not review.task.reason.startswith("limit reached"):
+        return ()
+    return (f"[limits] {name} = ...   in cairn.toml raises it, or --limit {name}=... for one run.",)
+
+
+def full(review: Review, console: Console) -> Iterator[str]:
+    """What `show` prints, part by part; programs are yielded apart by `programs`."""
+    task = review.task
+    yield headline(task, console)
+    yield f"Task:     {printable(task.request)}"
+    yield f"Created:  {_when(task.created_at)}" + (f"   retry of {task.retry_of}" if task.retry_of else "")
+    yield f"Used:     {used(review)}"
+
+
+def used(review: Review) -> str:
+    """What the task used of each of its limits."""
+    outcome, limits = review.task.outcome, review.limits
+    questions = sum(call.name in ASKING for call in review.calls)
+    parts = [
+        f"{len(review.steps)} of {limits.steps} steps",
+        f"{len(review.calls):,} of {limits.calls:,} calls",
+        f"{questions:,} of {limits.llm_calls:,} questions to a model" if questions else "",
+        f"{outcome.input_tokens:,} tokens in, {outcome.output_tokens:,} out" if outcome.input_tokens else "",
+        f"{duration(outcome.seconds)} of {limits.wall_seconds:,.0f} s",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def step_headline(step: Step) -> str:
+    """Which step, who wrote it, how it ended."""
+    program = step.program
+    tokens = f", {program.input_tokens:,} tokens in, {program.output_tokens:,} out" if program.input_tokens else ""
+    repairs = f", {program.repairs} repairs" if program.repairs else ""
+    return f"Step {step.number}  {printable(program.label)}{tokens}{repairs}: {describe_result(step.result)}"
+
+
+def step_calls(review: Review, step: Step) -> Iterator[str]:
+    """How often the step called each external function, the failed ones by themselves."""
+    calls = [call for call in review.calls if call.step == step.number]
+    counts = Counter(call.name for call in calls)
+    if counts:
+        yield "  calls: " + ", ".join(f"{name} {count}x" if count > 1 else name for name, count in counts.items())
+    for call in calls:
+        if call.error:
+            yield f"    failed: {one_line(f'{call.name}({call.arguments}): {call.error}', 160)}"
+
+
+def step_outcome(step: Step) -> Iterator[str]:
+    """Output, value and error of a step, each under its name."""
+    result = step.result
+    if result.run.output:
+        yield _block("output", result.run.output)
+    if result.run.output_dropped:
+        yield f"  ({result.run.output_dropped:,} more characters of output were dropped)"
+    if isinstance(result, Finished) and result.value:
+        yield _block("value", result.value)
+    if isinstance(result, CodeFailed):
+        yield _block("error", result.traceback or result.message)
+        if result.hint:
+            yield f"  hint: {printable(result.hint)}"
+
+
+def _block(name: str, text: str) -> str:
+    return f"  {name}:\n" + "\n".join(f"    {line}" for line in printable(text.rstrip("\n")).split("\n"))
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def files(count: int) -> str:
+    """A number of files, in words."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def _names(paths: tuple[str, ...]) -> str:
+    shown = ", ".join(printable(path) for path in paths[:NAMES_SHOWN])
+    return shown + (f" and {len(paths) - NAMES_SHOWN} more" if len(paths) > NAMES_SHOWN else "")

@@ -1,0 +1,182 @@
+"""Ctrl-C, kill -9, two commands at once, a damaged file, a full disk: told, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tree
+
+SPIN = "write_file('kept.txt', 'work')\nprint('spinning')\nwhile True:\n    pass\nsubmit_result('never', [])\n"
+SUBMIT = "write_file('new.txt', 'x\\n')\nsubmit_result('Added new.txt.', ['new.txt'])\n"
+
+
+def started(*arguments: str, program: str) -> subprocess.Popen[str]:
+    """`cairn run` on a program, in a process group of its own, once its first write is in the journal."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cairn", "run", "--code", "-", *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    process.stdin.write(program)
+    process.stdin.close()
+    process.stdin = None
+    for line in process.stderr:
+        if "write_file" in line:
+            return process
+    raise AssertionError("the program never wrote")
+
+
+def workers_of(group: int) -> list[str]:
+    """The sandbox processes that are still in the group."""
+    told = subprocess.run(["ps", "-o", "args=", "-g", str(group)], capture_output=True, text=True, check=False)
+    return [line for line in told.stdout.splitlines() if "monty" in line and "defunct" not in line]
+
+
+def listed() -> list[dict[str, object]]:
+    told = subprocess.run([sys.executable, "-m", "cairn", "list", "--json"], capture_output=True, text=True, check=True)
+    return json.loads(told.stdout)["tasks"]
+
+
+def test_ctrl_c_stops_a_spinning_program_and_keeps_its_work(project, cairn):
+    before = tree(project)
+    process = started(program=SPIN)
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130, err
+    assert re.search(r"cairn: Task \w{6} was stopped; nothing in your project changed\.", err)
+    assert "Traceback" not in out + err
+    assert workers_of(process.pid) == []
+    (task,) = listed()
+    assert (task["status"], task["reason"]) == ("cancelled", "stopped by the person who ran it")
+    assert cairn("diff", str(task["id"]), "--name-only").out == "kept.txt\n"
+    assert tree(project) == before
+
+
+def test_a_second_ctrl_c_ends_the_command_at_once(project, cairn):
+    process = started(program=SPIN)
+
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=20)
+
+    assert process.returncode in {130, -signal.SIGINT}
+    assert "Traceback" not in err
+    cairn("list")
+    assert [task["status"] for task in listed()][0] in {"cancelled", "failed"}
+    assert workers_of(process.pid) == []
+
+
+def test_after_kill_9_the_next_command_says_what_became_of_the_task(project, cairn):
+    process = started(program=SPIN)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+
+    screen = cairn("list")
+
+    assert screen.err == "cairn: Task TASK1 was running when its process ended; it is failed now, its work is kept.\n"
+    (task,) = listed()
+    assert (task["status"], task["reason"]) == ("failed", "the process that ran it ended before it did")
+    assert cairn("diff", str(task["id"]), "--name-only").out == "kept.txt\n"
+
+
+def test_two_commands_in_one_project_do_not_disturb_each_other(project, cairn):
+    running = [started("--accept", program=SUBMIT.replace("new", f"new{n}")) for n in range(3)]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    for process in running:
+        process.communicate()
+
+    assert sorted(path.name for path in project.glob("new*")) == ["new0.txt", "new1.txt", "new2.txt"]
+    assert [task["status"] for task in listed()] == ["accepted"] * 3
+
+
+def test_a_damaged_ledger_is_named_kept_and_rebuilt_from_the_tasks(project, cairn):
+    assert cairn("run", "--code", "-", stdin=SUBMIT).code == 0
+    ledger = project / ".cairn/cairn.db"
+    for companion in ledger.parent.glob("cairn.db-*"):
+        companion.unlink()
+    ledger.write_bytes(b"\0" * 4096)
+
+    refused = cairn("list")
+    assert refused.code == 1
+    assert "cairn.db" in refused.err
+    assert "cairn doctor --repair" in refused.err
+    assert ledger.read_bytes() == b"\0" * 4096
+
+    assert cairn("doctor", "--repair").code == 0
+    assert [path.read_bytes() for path in ledger.parent.glob("cairn.db.damaged-*")] == [b"\0" * 4096]
+    assert [task["status"] for task in listed()] == ["in review"]
+    assert cairn("accept").code == 0
+    assert (project / "new.txt").read_text() == "x\n"
+
+
+def test_a_damaged_task_file_is_named_and_the_others_stay_usable(project, cairn):
+    cairn("run", "--code", "-", stdin=SUBMIT)
+    cairn("run", "--code", "-", stdin=SUBMIT.replace("new", "other"))
+    other, first = (str(task["id"]) for task in listed())
+    damaged = project / f".cairn/tasks/{first}.db"
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+
+    refused = cairn("diff", first)
+
+    assert refused.code == 1
+    assert "is damaged" in refused.err
+    assert "Traceback" not in refused.err
+    assert damaged.stat().st_size == 3000
+    assert cairn("accept", other).code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="a small disk is mounted, which takes root")
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(tmp_path, cairn):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        (disk / "mine.txt").write_text("mine\n")
+        program = "write_file('big.txt', 'x' * 4_000_000)\nsubmit_result('big', ['big.txt'])\n"
+
+        screen = cairn("-C", str(disk), "run", "--code", "-", stdin=program)
+
+        assert screen.code == 1
+        assert "Traceback" not in screen.err
+        assert "full" in screen.err.lower() or "no space" in screen.err.lower()
+        assert (disk / "mine.txt").read_text() == "mine\n"
+        assert not (disk / "big.txt").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_closed_pipe_is_no_error(project, cairn):
+    text = "".join(f"line {n}\\n" for n in range(5000))
+    cairn("run", "--code", "-", stdin=f"write_file('long.txt', '{text}')\nsubmit_result('x', ['long.txt'])\n")
+
+    piped = subprocess.run(
+        f"{sys.executable} -m cairn diff | head -n 1", shell=True, capture_output=True, text=True, check=True
+    )
+
+    assert piped.stdout == "diff --git a/long.txt b/long.txt\n"
+    assert piped.stderr == ""
+
+
+def test_nothing_of_sqlite_is_left_open_beside_a_finished_task(project, cairn):
+    cairn("run", "--code", "-", stdin=SUBMIT)
+    (task,) = listed()
+
+    with sqlite3.connect(project / f".cairn/tasks/{task['id']}.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+    assert [path.name for path in Path(project, ".cairn/tasks").iterdir()] == [f"{task['id']}.db"]
