@@ -20,7 +20,8 @@ A recipe is one file of restricted Python. It opens with a comment block that ho
 
 A pattern is a regular expression that must fit the *whole* sentence, in any case of letters, after courtesies and the
 final full stop are gone. So a condition no pattern knows ("except", "only", "and then") makes the recipe abstain. A
-space in a pattern fits any run of blanks (write `\s` in a set). Named groups are parameters, and four words stand for common groups:
+space in a pattern fits any run of blanks (write `\s` in a set). Named groups are parameters, and four words stand for
+common groups:
 
     @quoted(old)   a text in any kind of quotes              @language   "Python", "Markdown", ...
     @name(old)     an identifier, in quotes or not           @where      nothing, "everywhere", "in the whole project",

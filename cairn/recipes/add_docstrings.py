@@ -115,25 +115,24 @@ def documented_above(name, classes, documented):
 # --- a sentence from the signature ------------------------------------------------------------------------------------
 
 
+def without_strings(text):
+    """The text at the same length, with each string's characters turned into underscores."""
+    for string in re.finditer(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", text):
+        text = text[: string.start()] + "_" * len(string.group()) + text[string.end() :]
+    return text
+
+
 def split_outside(text, separator):
     """The text cut at the separators that stand in no bracket and no string."""
-    parts = [""]
+    parts = []
     depth = 0
-    quote = ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-        if letter == separator and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+    start = 0
+    for place, letter in enumerate(without_strings(text)):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == separator and depth == 0:
+            parts.append(text[start:place].strip())
+            start = place + 1
+    return parts + [text[start:].strip()]
 
 
 def cut_signature(signature):
@@ -142,15 +141,9 @@ def cut_signature(signature):
     if opened is None:
         return None
     depth = 1
-    quote = ""
+    bare = without_strings(signature)
     for place in range(opened.end(), len(signature)):
-        letter = signature[place]
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        else:
-            depth += (letter in "([{") - (letter in ")]}")
+        depth += (bare[place] in "([{") - (bare[place] in ")]}")
         if depth == 0:
             return signature[opened.end() : place], signature[place + 1 :].strip().removeprefix("->").strip()
     return None
@@ -274,7 +267,7 @@ def usable(answer, source, room):
             return ""
     if not any([word[:5].lower() in known for word in re.findall(r"[A-Za-z]{4,}", text)]):
         return ""
-    gives = re.search(r"\breturn\s+[^\s#]|\byield\b|->\s*(?!None)", source) is not None
+    gives = re.search(r"\breturn\s+[^\s#]|\byield\b|->(?!\s*None\b)", source) is not None
     return "" if re.match(r"(?:Returns?|Gets?|Yields?)\b", text) and not gives else text
 
 

@@ -8,13 +8,15 @@
 # ]
 # patterns = [
 #   '(?:add|put|insert) (?:(?:the|a|an|this) )?@kind?header(?: comment)?:? @quoted(text) @to',
-#   '(?:add|put|insert) (?:(?:the|a|this) )?(?:(?:comment|line|text|copyright notice) )?@quoted(text) @top',
+#   '(?:add|put|insert) (?:(?:the|a|this) )?(?:comment|copyright notice) @quoted(text) @top',
+#   '(?:add|put|insert) (?:the (?:line|text) )?(?=@comment)@quoted(text) @top',
 #   '(?:add|put|insert) (?:(?:the|an|a) )?@licensed header(?: comment)?s?(?: @to)?',
 #   '(?:add|put|insert) (?:(?:the|an|a) )?(?:SPDX )?headers? for @licensed(?: @to)?',
 #   '''(?:add|put|insert) (?:(?:the|an|a) )?[`'"]?SPDX-License-Identifier: ?@id[`'"]?(?: header)?(?: @to)?''',
 # ]
 # [words]
 # licensed = '(?:the )?(?:SPDX )?@id(?: licen[cs]e)?'
+# comment = '''["'`“](?:#|//|/\*|--|<!--|copyright\b|©|\(c\)|licen[cs]ed\b|SPDX-)'''
 # kind = '(?:copyright|licen[cs]e|file|source|comment) '
 # top = '(?:to|at|on|in) the (?:very )?(?:top|beginning|start) of @files@where'
 # to = '(?:to|in|into|on|at the top of|to the top of) @files@where'
@@ -33,6 +35,7 @@
 # [[parameters]]
 # name = "path"
 # description = "the file or folder to work in"
+# comment = '''["'`“](?:#|//|/\*|--|<!--|copyright\b|©|\(c\)|licen[cs]ed\b|SPDX-)'''
 # kind = "path"
 # default = "."
 # [[parameters]]

@@ -11,12 +11,14 @@
 # ]
 # [words]
 # all = '(?:(?:all|every|each) (?:occurrences? of )?)?'
-# what = '(?:(?:the )?@kind )?(?!(?:@noun)\b)'
+# what = '(?:(?:the )?@kind |(?=@like_code))(?!(?:@noun)\b)'
+# like_code = '''[`'"]|\w*(?-i:[A-Z0-9_])|\w+\(\)'''
 # kind = '(?:Python )?(?:function|method|class|constant|symbol|identifier|name|dataclass|exception|enum)'
 # noun = 'the|a|an|this|that|it|them|all|every|each|everything|@thing|@piece|main|master|trunk'
 # thing = 'files?|folders?|directory|directories|modules?|packages?|project|repo|repository|branch'
 # piece = 'functions?|methods?|class|classes|variables?|parameters?|arguments?'
-# new = '(?!(?:lower|upper|title)case|(?:snake|camel|pascal|kebab)[_-]?case|something|it|master|main|trunk)@name(new)'
+# new = '(?!(?:@style|something|it|master|main|trunk)\b)@name(new)'
+# style = '(?:lower|upper|title)case|(?:snake|camel|pascal|kebab)[_-]?case'
 # files = '@where| (?:in|across) (?:all|every|each|the) files?@where'
 # [[parameters]]
 # name = "old"
