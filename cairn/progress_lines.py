@@ -25,7 +25,10 @@ from cairn.progress import (
 )
 
 if TYPE_CHECKING:
-    from rich.status import Status
+    from rich.progress import Progress
+
+
+SPINNER_AND_CLOCK = 14  # columns beside the moving text
 
 
 class ProgressLines:
@@ -38,7 +41,7 @@ class ProgressLines:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = wants_colour(sys.stderr, os.environ)
         self._verbose = verbose or not self._live
-        self._status: Status | None = None
+        self._bar: Progress | None = None
         self._lock = threading.Lock()
         self._step = ""
         self._calls = 0
@@ -46,18 +49,20 @@ class ProgressLines:
     def __enter__(self) -> Self:
         if self._live:
             from rich.console import Console as Terminal
-            from rich.status import Status
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             terminal = Terminal(stderr=True, highlight=False, markup=False, no_color=not self._colour)
-            self._status = Status("starting", console=terminal, spinner="dots")
-            self._status.start()
+            text = TextColumn("{task.description}", markup=False)
+            self._bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=terminal, transient=True)
+            self._bar.add_task("starting", total=None)
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         """Takes one event; never raises because of what an event holds."""
@@ -99,14 +104,15 @@ class ProgressLines:
             self._moving(f"running, {self._calls} calls: {text}")
 
     def _line(self, text: str) -> None:
-        if self._status is not None:
-            self._status.console.print(printable(text), soft_wrap=True)
+        if self._bar is not None:
+            self._bar.console.print(printable(text), soft_wrap=True)
         else:
             print(printable(text), file=sys.stderr, flush=True)
 
     def _moving(self, text: str, *, quiet: bool = False) -> None:
-        if self._status is not None:
-            self._status.update(f"{self._step}: {one_line(text, 120)}")
+        if self._bar is not None:
+            room = self._bar.console.width - len(self._step) - SPINNER_AND_CLOCK
+            self._bar.update(self._bar.task_ids[0], description=f"{self._step}: {one_line(text, max(room, 20))}")
         elif not quiet:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
 

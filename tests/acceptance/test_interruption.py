@@ -72,7 +72,8 @@ def test_a_second_ctrl_c_ends_the_command_at_once(project, cairn):
     assert process.returncode in {130, -signal.SIGINT}
     assert "Traceback" not in err
     cairn("list")
-    assert [task["status"] for task in listed()][0] in {"cancelled", "failed"}
+    (task,) = listed()
+    assert task["status"] in {"cancelled", "failed"}
     assert workers_of(process.pid) == []
 
 
@@ -164,9 +165,8 @@ def test_a_closed_pipe_is_no_error(project, cairn):
     text = "".join(f"line {n}\\n" for n in range(5000))
     cairn("run", "--code", "-", stdin=f"write_file('long.txt', '{text}')\nsubmit_result('x', ['long.txt'])\n")
 
-    piped = subprocess.run(
-        f"{sys.executable} -m cairn diff | head -n 1", shell=True, capture_output=True, text=True, check=True
-    )
+    pipe = f"{sys.executable} -m cairn diff | head -n 1"
+    piped = subprocess.run(["sh", "-c", pipe], capture_output=True, text=True, check=True)
 
     assert piped.stdout == "diff --git a/long.txt b/long.txt\n"
     assert piped.stderr == ""

@@ -1,0 +1,225 @@
+"""The use cases over real parts: the real sandbox, overlay, ledger and project; models scripted through `llm`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from cairn.code_generator import CodeGenerator, FileSource
+from cairn.errors import Conflict, IllegalMove, ModelCallFailed, NotFound, UsageProblem
+from cairn.external_functions import function_reference
+from cairn.orchestrator import Orchestrator, Parts
+from cairn.program import CodeFailed, Finished
+from cairn.project import Project
+from cairn.queue import Owner, TaskQueue
+from cairn.settings import Settings
+from cairn.task import CodeOrigin, TaskStatus
+from cairn.testing import Script
+from cairn.worker import Worker
+
+WRITES = 'write_file("new.txt", "x\\n")\nsubmit_result("Wrote.", ["new.txt"])\n'
+EDITS = 'edit_file("README.md", "# Sample", "# Example")\nsubmit_result("Renamed.", ["README.md"])\n'
+
+
+def fenced(program: str) -> str:
+    return f"```python\n{program}```"
+
+
+class Desk:
+    """An orchestrator whose models say what the test scripts."""
+
+    def __init__(self, root, *answers, text=None):
+        self.script = Script(*answers)
+        self.text = text
+        project = Project.find(root)
+        project.prepare()
+        self.orchestrator = Orchestrator(
+            project, TaskQueue(project.state / "cairn.db"), Settings(), Parts(self._source, lambda _o, _s: self.text)
+        )
+
+    def _source(self, origin, _settings):
+        if origin.source == "file":
+            return FileSource(origin.program or "", origin.name)
+        return CodeGenerator(self.script.model(), function_reference())
+
+    def run(self, program=None):
+        origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
+        task = self.orchestrator.submit("do it", origin)
+        return asyncio.run(Worker(self.orchestrator).run_task(task.id))
+
+
+@pytest.fixture
+def desk(project):
+    opened = []
+
+    def make(*answers, text=None):
+        opened.append(Desk(project, *answers, text=text))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.orchestrator.close()
+
+
+def test_a_model_mends_what_it_wrote_after_seeing_the_error(desk):
+    review = desk(fenced('read_file("nope")\n'), fenced(WRITES)).run()
+
+    assert [type(step.result) for step in review.steps] == [CodeFailed, Finished]
+    assert review.task.status is TaskStatus.IN_REVIEW
+    assert review.changes.paths == ("new.txt",)
+
+
+def test_the_model_reads_what_its_program_printed_and_what_it_changed(desk):
+    made = desk(fenced('write_file("a.txt", "a")\nprint(6 * 7)\n'), fenced('submit_result("x", ["a.txt"])\n'))
+    made.run()
+
+    told = made.script.asked[1].prompt
+    assert "42" in told
+    assert "a.txt" in told
+
+
+def test_the_answers_of_ask_llm_come_from_the_text_model_and_count_as_tokens(desk):
+    text = Script("forty-two", tokens=(7, 3)).model()
+    review = desk(text=text).run('write_file("a.txt", ask_llm("6 times 7?"))\nsubmit_result("x", ["a.txt"])\n')
+
+    assert [change.after.data for change in review.changes] == [b"forty-two"]
+    assert (review.input_tokens, review.output_tokens) == (7, 3)
+
+
+def test_a_task_that_changes_nothing_and_claims_nothing_needs_no_decision(desk):
+    review = desk().run('submit_result("Nothing to do.", [])\n')
+
+    assert (review.task.status, review.task.reason) == (TaskStatus.ACCEPTED, "nothing to change")
+
+
+def test_a_task_that_changes_nothing_but_claims_something_is_for_a_person_to_see(desk):
+    review = desk().run('submit_result("Did it.", ["README.md"])\n')
+
+    assert review.task.status is TaskStatus.IN_REVIEW
+    assert review.claims.claimed_only == ("README.md",)
+
+
+def test_a_failing_model_fails_the_task_and_keeps_what_earlier_steps_wrote(desk):
+    made = desk(fenced('write_file("a.txt", "a")\n'))
+    with pytest.raises(ModelCallFailed):
+        made.run()
+
+    (task,) = made.orchestrator.queue.tasks()
+    assert task.status is TaskStatus.FAILED
+    assert task.reason
+    assert task.outcome.files_changed == 1
+
+
+def test_accept_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_next_command(desk, project):
+    made = desk()
+    review = made.run(WRITES)
+    made.orchestrator.project.apply(review.task.id, review.changes)
+
+    assert made.orchestrator.recover() == ()
+
+    assert made.orchestrator.task(review.task.id).status is TaskStatus.ACCEPTED
+    assert made.orchestrator.project.unrecorded() == ()
+    made.orchestrator.undo()
+    assert not (project / "new.txt").exists()
+
+
+def test_an_undo_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_next_command(desk):
+    made = desk()
+    review = made.run(WRITES)
+    made.orchestrator.accept(review.task)
+    made.orchestrator.project.undo()
+
+    made.orchestrator.recover()
+
+    assert made.orchestrator.task(review.task.id).status is TaskStatus.IN_REVIEW
+
+
+def test_a_task_is_accepted_once(desk):
+    made = desk()
+    review = made.run(WRITES)
+    made.orchestrator.accept(review.task)
+
+    for stale in (review.task, made.orchestrator.task(review.task.id)):
+        with pytest.raises(IllegalMove):
+            made.orchestrator.accept(stale)
+    assert len(made.orchestrator.project.operations()) == 1
+
+
+def test_a_conflict_leaves_the_task_in_review_and_the_files_alone(desk, project):
+    made = desk()
+    review = made.run(EDITS)
+    (project / "README.md").write_text("# Mine\n\nTODO: say more.\n")
+
+    with pytest.raises(Conflict) as conflict:
+        made.orchestrator.accept(review.task)
+
+    assert conflict.value.paths == ("README.md",)
+    assert made.orchestrator.task(review.task.id).status is TaskStatus.IN_REVIEW
+    assert (project / "README.md").read_text() == "# Mine\n\nTODO: say more.\n"
+    assert [path for path, _why in made.orchestrator.review(review.task).conflicts] == ["README.md"]
+    assert made.orchestrator.review(review.task).stale == ("README.md",)
+
+
+def test_undo_without_a_task_takes_back_the_last_accept_and_then_the_one_before(desk, project):
+    made = desk()
+    first, second = made.run(WRITES), made.run(EDITS)
+    made.orchestrator.accept(first.task)
+    made.orchestrator.accept(second.task)
+
+    assert [made.orchestrator.undo()[0].id, made.orchestrator.undo()[0].id] == [second.task.id, first.task.id]
+    with pytest.raises(NotFound):
+        made.orchestrator.undo()
+
+
+def test_a_retry_is_a_new_task_and_the_old_review_is_closed(desk):
+    made = desk()
+    old = made.run(WRITES).task
+
+    new = made.orchestrator.retry(old)
+
+    assert (new.retry_of, new.request, new.origin) == (old.id, old.request, old.origin)
+    closed = made.orchestrator.task(old.id)
+    assert (closed.status, closed.reason) == (TaskStatus.REJECTED, f"retried as {new.id}")
+    with pytest.raises(IllegalMove):
+        made.orchestrator.retry(new)
+
+
+def test_a_program_that_cannot_be_used_leaves_no_task(desk):
+    made = desk()
+    with pytest.raises(UsageProblem):
+        made.orchestrator.submit("x", CodeOrigin("file", "p.py", "print(1)"))
+
+    assert made.orchestrator.queue.tasks() == ()
+
+
+def test_a_lost_ledger_is_built_anew_with_every_status_that_a_task_had(desk, project):
+    made = desk()
+    accepted, rejected, open_ = made.run(WRITES), made.run(EDITS), made.run(EDITS)
+    made.orchestrator.accept(accepted.task)
+    made.orchestrator.reject(rejected.task, "no")
+    made.orchestrator.submit("never ran", CodeOrigin("file", "p.py", WRITES))
+    running = made.orchestrator.queue.claim(Owner.this_process())
+    asyncio.run(_cancelled(made.orchestrator.run(running)))
+    before = {task.id: task for task in made.orchestrator.queue.tasks()}
+    made.orchestrator.close()
+    for path in project.glob(".cairn/cairn.db*"):
+        path.unlink()
+
+    again = desk()
+    restored = again.orchestrator.rebuild_ledger()
+
+    assert {task.id: task for task in restored} == {
+        task_id: replace(task, reason=task.reason) for task_id, task in before.items()
+    }
+    assert again.orchestrator.accept(again.orchestrator.task(open_.task.id))[0].status is TaskStatus.ACCEPTED
+    assert again.orchestrator.rebuild_ledger() == ()
+
+
+async def _cancelled(running):
+    task = asyncio.ensure_future(running)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
