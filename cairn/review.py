@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cairn.changes import ChangeKind, ChangeSet
 from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
@@ -51,7 +51,7 @@ class Review:
     calls: tuple[CallRecord, ...] = ()
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def claims(self) -> Claims:
