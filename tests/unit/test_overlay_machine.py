@@ -60,10 +60,15 @@ def files_of(root: Path) -> dict[str, Content]:
             path = Path(place, name)
             relative = path.relative_to(root).as_posix()
             if path.is_symlink():
-                found[relative] = Content(EntryKind.SYMLINK, 0o777, os.fsencode(path.readlink()))
+                found[relative] = Content(EntryKind.SYMLINK, 0o777, target_of(path))
             elif path.is_file():
                 found[relative] = Content(EntryKind.FILE, path.stat().st_mode & 0o7777, path.read_bytes())
     return found
+
+
+def target_of(link: Path) -> bytes:
+    """As it stands; pathlib would tidy it."""
+    return os.readlink(os.fsencode(link))  # noqa: PTH115
 
 
 def folders_of(root: Path) -> set[str]:
@@ -169,7 +174,9 @@ class OverlayMachine(RuleBasedStateMachine):
                 raise ValueError
             for one in moved:
                 if (self.copy / one).is_symlink():
-                    self.require_inside(new / os.path.relpath(self.copy / one, old), str((self.copy / one).readlink()))
+                    self.require_inside(
+                        new / os.path.relpath(self.copy / one, old), target_of(self.copy / one).decode()
+                    )
             new.parent.mkdir(parents=True, exist_ok=True)
             old.rename(new)
 
@@ -302,9 +309,12 @@ class OverlayMachine(RuleBasedStateMachine):
         return path if folder is None else os.path.normpath(f"{folder}/{name}")
 
     def at(self, path):
+        try:
+            (self.copy / path).stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # realpath would go on with the names alone
+                raise
         place = Path(os.path.realpath(self.copy / path))
-        if place.is_symlink():
-            raise OSError(errno.ELOOP, path)
         if not place.is_relative_to(self.copy):
             raise PermissionError
         return place
