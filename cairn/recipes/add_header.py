@@ -91,7 +91,7 @@ def header_lines(text, licence):
             if proper.lower() == name.lower():
                 name = proper
         return ["SPDX-License-Identifier: " + name]
-    return [re.sub(r"^(?:#|//|--|;)\s+", "", line).rstrip() for line in text.strip().split("\n")]
+    return [re.sub(r"^(?:#|//|--|;)(?:\s+|$)", "", line).rstrip() for line in text.strip().split("\n")]
 
 
 KNOWN_LICENCES = (

@@ -73,9 +73,10 @@ def opener(path):
 def comment_text(line, opens):
     """The text from the mark on, or "" when the mark is not in a comment."""
     # Right after the comment's opening, or later in it when a colon or bracket shows that the word is a mark.
-    found = re.search("(?:" + opens + r")[\s#/*!<-]*(" + MARK + ".*)", line)
+    opened = r"(?:^|[\s;(){}])(?:" + opens + ")"
+    found = re.search(opened + r"[\s#/*!:<-]*(" + MARK + ".*)", line)
     if found is None:
-        found = re.search("(?:^|[^:\"'])(?:" + opens + r")\s.*?(" + MARK + r"[:(].*)", line)
+        found = re.search(opened + r"\s.*?(" + MARK + r"[:(].*)", line)
     if found is None:
         # A line of a longer comment or docstring that opens with the mark.
         found = re.match(r"[\s*]*(" + MARK + r"(?:\([^)]*\))?:.*)", line)
