@@ -269,12 +269,12 @@ async def _ask_sync(model: Any, arguments: Mapping[str, Any], on_text: Callable[
 
     try:
         async with asyncio.timeout(limit):
-            return await _in_thread(ask)
+            return await in_own_thread(ask)
     finally:
         given_up.set()
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def in_own_thread(work: Callable[[], T]) -> T:
     """Unlike `asyncio.to_thread`, never joined: the process may end while the thread still waits for a server."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
