@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-import ast
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn import prompts
+from cairn.executor import AgentExecutor
+from cairn.external_functions import create_external_functions, function_reference
+from cairn.journal import Journal
 from cairn.program import (
     Cancelled,
     CodeFailed,
@@ -20,7 +23,10 @@ from cairn.program import (
     Program,
     Run,
     Step,
+    Submission,
 )
+from cairn.task_file import TaskFile
+from cairn.testing import Asked, MemoryOverlay, Script
 
 LIMITS = Limits(steps=3, output_chars=40)
 
@@ -40,16 +46,46 @@ def test_the_system_prompt_states_the_limits_and_holds_the_reference() -> None:
     assert "A task has 7 programs, 20,000 function calls (9 of them to ask_llm), 100 MB, and 60 s" in text
 
 
-def test_the_system_prompt_without_the_reference_is_about_fourteen_hundred_tokens() -> None:
-    assert 1_200 < len(prompts.system_prompt("", Limits())) / 4 < 1_500
+def test_the_system_prompt_is_about_two_thousand_tokens() -> None:
+    """At four characters a token, which is what English and code come to."""
+    assert 1_800 < len(prompts.system_prompt(function_reference(), Limits())) / 4 < 2_400
 
 
-def test_the_examples_in_the_system_prompt_are_python() -> None:
-    examples = re.findall(r"```python\n(.*?)```", prompts.system_prompt("", Limits()), re.DOTALL)
+def says(asked: Asked) -> str:
+    return f"This says {asked.prompt.split('def ')[1].split('(')[0]}."
 
-    assert len(examples) == 3
-    for example in examples:
-        ast.parse(example)
+
+async def test_the_examples_in_the_system_prompt_do_what_they_promise(tmp_path: Path) -> None:
+    """They run in the real sandbox on a real overlay, as a model would learn from them."""
+    spdx, document, submit = re.findall(r"```python\n(.*?)```", prompts.system_prompt("", Limits()), re.DOTALL)
+    tree = {
+        "lib/a.py": "import re\n",
+        "lib/sub/run.py": "#!/usr/bin/env python\nx = 1\n",
+        "lib/c.py": "# SPDX-License-Identifier: MIT\n",
+        "app/core.py": "def load(x):\n    return x\n\n\nclass A:\n    def _b(self):\n        pass\n\n    def c(\n        self,\n    ):\n        pass\n",
+    }
+    for name, text in tree.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    overlay = MemoryOverlay(tmp_path)
+    for task, programs in {"first": (spdx,), "second": (document, submit)}.items():
+        with TaskFile.create(tmp_path / f"{task}.db", base=tmp_path) as file:
+            functions = create_external_functions(overlay, Journal(file), Script(says).model(), Limits())
+            async with AgentExecutor(Limits()).session(functions) as session:
+                for number, program in enumerate(programs, 1):
+                    assert await session.check(program) == ()
+                    result = await session.execute(program, step=number)
+                    assert isinstance(result, Finished), result
+
+    assert {path: overlay.read(path).decode() for path in overlay.changes().paths} == {
+        "lib/a.py": "# SPDX-License-Identifier: MIT\nimport re\n",
+        "lib/sub/run.py": "#!/usr/bin/env python\n# SPDX-License-Identifier: MIT\nx = 1\n",
+        "app/core.py": (
+            'def load(x):\n    """This says load."""\n    return x\n\n\nclass A:\n    def _b(self):\n        pass\n\n'
+            '    def c(\n        self,\n    ):\n        """This says c."""\n        pass\n'
+        ),
+    }
+    assert functions.submission == Submission("Added docstrings to 2 functions in app/core.py.", ("app/core.py",))
 
 
 def test_the_task_stands_between_fences() -> None:
@@ -86,7 +122,7 @@ def test_an_error_without_a_traceback_is_named() -> None:
     assert told(CodeFailed(Run(), "KeyError", "'a'"), changed=None).startswith("ERROR:\n~~~~\nKeyError: 'a'\n~~~~\n")
 
 
-KEPT = "Writes made before are kept; variables may be lost. Do the rest in smaller parts."
+KEPT = "Writes are kept; variables and imports are lost. Do the rest in smaller parts."
 
 
 @pytest.mark.parametrize(
