@@ -202,7 +202,7 @@ def read_recipe(text: str, origin: str) -> Recipe:
 def _with_words(pattern: str, words: Mapping[str, str]) -> str:
     """The pattern with the header's own pieces put in; a piece may use those that stand below it."""
     for name, piece in words.items():
-        pattern = re.sub(rf"@{name}\b", lambda _word, piece=piece: f"(?:{piece})", pattern)
+        pattern = f"(?:{piece})".join(re.split(rf"@{name}\b", pattern))
     return pattern
 
 
