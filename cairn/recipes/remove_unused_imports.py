@@ -49,7 +49,7 @@ xmlrpc zipapp zipfile zipimport zlib zoneinfo
 WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")  # an attribute (`response.json`) is not the imported name
 ANY_WORD = re.compile(r"[^\W\d]\w*")
 # Code that can reach a name without spelling it.
-REFLECTION = re.compile(r"\b(?:eval|exec|globals|locals|vars)\s*\(|\bsys\.modules\b")
+REFLECTION = re.compile(r"(?<![\w.])(?:(?:eval|exec)\s*\(|(?:globals|locals|vars)\s*\(\s*\))|\bsys\.modules\b")
 
 
 # --- reading Python by its lines --------------------------------------------------------------------------------------

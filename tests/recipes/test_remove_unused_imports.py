@@ -34,6 +34,7 @@ async def cleaned(workshop, text: str) -> str:
         ("import os\n# os\nx = 1\n", "# os\nx = 1\n"),
         ("from rich import (\n    Used,\n    Unused,\n)\nUsed()\n", "from rich import (\n    Used,\n)\nUsed()\n"),
         ("from .b import Used, Unused\nUsed()\n", "from .b import Used\nUsed()\n"),
+        ("import os\nx.eval('a')\nvars(x)\n", "x.eval('a')\nvars(x)\n"),
         ("import os as o, re as r\nprint(r)\n", "import re as r\nprint(r)\n"),
     ],
 )
@@ -74,6 +75,7 @@ async def test_what_goes(workshop, before, after):
         "import os; x = 1\n",
         "import os\nglobals()['o' + 's']\n",
         "import os\neval('o' + 's')\n",
+        "import os, sys\ngetattr(sys.modules[__name__], 'o' + 's')\n",
         "import xml.dom\nimport xml.sax\nxml.sax\n",
         "import os\ndef f(os): pass\n",
     ],
