@@ -13,7 +13,10 @@ from cairn.errors import UsageProblem
 @as_json
 @click.pass_obj
 def command(chosen: Chosen, as_json: bool) -> None:
-    """Write a commented settings file, cairn.toml, and the folder .cairn/ for Cairn's own state."""
+    """Write a commented settings file.
+
+    It is cairn.toml at the project's root; the folder .cairn/ for Cairn's own state is made too.
+    """
     from cairn.project import Project
     from cairn.settings import PROJECT_FILE, commented_file
 

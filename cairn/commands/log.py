@@ -16,7 +16,10 @@ from cairn.task import OPEN
 @as_json
 @click.pass_obj
 def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
-    """Print the journal of a task: every external call in order, and the task's moves."""
+    """Print the journal of a task: every external call in order.
+
+    The task's own moves stand before its calls, each with its reason.
+    """
     from cairn.json_output import call_json
     from cairn.progress_lines import duration
 

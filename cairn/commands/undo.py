@@ -13,7 +13,9 @@ from cairn.console import Console
 @as_json
 @click.pass_obj
 def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
-    """Take back an accept: the last one, or the one of the task ID.
+    """Take back an accept.
+
+    It is the last one, or with an ID the one of that task.
 
     What you edited since stays: undo merges three ways too. On a conflict nothing is written.
     """
