@@ -51,6 +51,8 @@ from cairn.program import Program, Step
 from cairn.project_path import project_path
 
 FOLDER = Path(__file__).parent / "recipes"
+LONGEST = 10_000  # characters of a sentence, quoted texts included
+_RUN_OF_BLANKS = re.compile(r"\s{50}")  # no sentence has it, and the patterns' time would grow with its square
 
 
 class ParameterKind(StrEnum):
@@ -148,6 +150,8 @@ class RecipeSource:
 
 def match(request: str, recipes: Iterable[Recipe] | None = None) -> Match | None:
     """The one recipe whose rules fit the whole sentence, or None when none fits or it could mean two things."""
+    if len(request.strip()) > LONGEST or _RUN_OF_BLANKS.search(request.strip()):
+        return None
     sentence = _without_courtesies(request)
     found: list[Match] = []
     for recipe in built_in_recipes() if recipes is None else recipes:

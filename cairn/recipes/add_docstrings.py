@@ -347,7 +347,7 @@ def summary_of(changed, counts, asking, path):
     elif total and asking["stopped"]:
         text += f" The language model was not asked to the end: {asking['stopped']}."
     if asking["refused"]:
-        text += f" {several(asking['refused'], 'answer')} of the model did not fit the code and went unused."
+        text += f" For {several(asking['refused'], 'function')} the model gave no sentence that fits the code."
     if counts["inherited"]:
         text += f" Left: {several(counts['inherited'], 'method')} whose docstring is inherited."
     if counts["tests"]:

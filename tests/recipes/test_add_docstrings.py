@@ -302,7 +302,7 @@ async def test_a_model_s_sentence_that_does_not_fit_gives_way_to_the_signature(w
     assert docstrings(workshop.text("leap.py")) == {"is_leap": "Takes year; returns a bool."}
     assert outcome.summary == (
         "Added 1 docstring in 1 file, made from the signatures alone. "
-        "1 answer of the model did not fit the code and went unused."
+        "For 1 function the model gave no sentence that fits the code."
     )
 
 

@@ -96,6 +96,15 @@ def test_a_sentence_with_more_or_less_than_a_pattern_knows_is_not_understood(sen
     assert match(sentence, [read("['greet (?P<whom>\\w+)']")]) is None
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("piece", [" x", " " * 49 + "x", "the ", "TODO, ", "a/", '"a ', "public ", "add "])
+def test_an_endless_sentence_is_judged_at_once(piece):
+    for beginning in ("add docstrings in ", "replace ", "collect ", "rename ", ""):
+        for times in (20_000, 3_000, 49):
+            match(beginning + piece * times + "x")
+    assert match("add docstrings" + piece * 20_000) is None
+
+
 def test_a_sentence_that_two_recipes_understand_is_not_understood():
     first = read("['greet (?P<whom>\\w+)']")
     second = read_recipe(first.text.replace('"greet"', '"welcome"'), "welcome.py")
