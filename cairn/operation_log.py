@@ -1,0 +1,229 @@
+"""Every accept and undo of a project with the contents before and after, in `.cairn/operations.db`.
+
+An operation is written here, synced, before the first file of the project changes, and marked once the last one has.
+What is still marked as being carried out when nobody holds the project's lock was interrupted.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cairn.changes import Content, EntryKind
+from cairn.errors import StorageProblem
+from cairn.project_files import Edit, Owner
+from cairn.sqlite_file import connect, transaction, translate_errors
+
+VERSION = 1
+
+_SCHEMA = (
+    """CREATE TABLE operation (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        token TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        undoes INTEGER,
+        state TEXT NOT NULL,
+        recorded INTEGER NOT NULL,
+        started_at REAL NOT NULL,
+        finished_at REAL
+    )""",
+    "CREATE INDEX operation_state ON operation (state)",
+    """CREATE TABLE edit (
+        operation INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        moved_from TEXT,
+        before_kind TEXT, before_mode INTEGER, before_data BLOB,
+        after_kind TEXT, after_mode INTEGER, after_data BLOB,
+        owner_user INTEGER, owner_group INTEGER,
+        PRIMARY KEY (operation, position)
+    )""",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+class OperationState(StrEnum):
+    """How far an operation is. An undo is an operation too, and can be undone."""
+
+    APPLYING = "applying"
+    APPLIED = "applied"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One accept, or one undo of the operation `undoes`.
+
+    `recorded` is False until the task ledger has followed an accept's present state. `paths` are what it wrote.
+    """
+
+    id: int
+    token: str
+    task_id: str
+    undoes: int | None
+    state: OperationState
+    recorded: bool
+    started_at: float
+    finished_at: float | None
+    paths: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The word for people."""
+        return "accept" if self.undoes is None else "undo"
+
+    @property
+    def in_effect(self) -> bool:
+        """True when the project's files have what it did."""
+        return self.state in {OperationState.APPLIED, OperationState.UNDOING}
+
+
+class OperationLog:
+    """The opened log. Every method is one durable transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[OperationLog]:
+        """Made on first use. Raises DamagedFile, DiskFull or StorageProblem."""
+        connection = connect(path, durable=True)
+        try:
+            with translate_errors(path):
+                _prepare(connection, path)
+                yield cls(connection)
+        finally:
+            connection.close()
+
+    def begin(self, task_id: str, edits: Sequence[Edit], *, undoes: int | None, now: float) -> Operation:
+        """From now on `interrupted` gives this operation, until it is finished or forgotten."""
+        with transaction(self._db):
+            cursor = self._db.execute(
+                "INSERT INTO operation (token, task_id, undoes, state, recorded, started_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (secrets.token_hex(8), task_id, undoes, OperationState.APPLYING, undoes is not None, now),
+            )
+            identifier = cursor.lastrowid or 0
+            self._db.executemany(
+                "INSERT INTO edit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (_edit_row(identifier, position, edit) for position, edit in enumerate(edits)),
+            )
+            if undoes is not None:
+                self._move(undoes, OperationState.UNDOING)
+        return self.get(identifier)
+
+    def finish(self, operation: Operation, *, now: float) -> Operation:
+        """It is applied; what it undid is undone, and what that had undone is in effect again."""
+        with transaction(self._db):
+            self._move(operation.id, OperationState.APPLIED)
+            self._db.execute("UPDATE operation SET finished_at = ? WHERE id = ?", (now, operation.id))
+            self._turn(operation.undoes, OperationState.UNDONE)
+        return self.get(operation.id)
+
+    def forget(self, operation: Operation) -> None:
+        """It was taken back whole: as if it had never begun."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM edit WHERE operation = ?", (operation.id,))
+            self._db.execute("DELETE FROM operation WHERE id = ?", (operation.id,))
+            if operation.undoes is not None:
+                self._move(operation.undoes, OperationState.APPLIED)
+
+    def get(self, identifier: int) -> Operation:
+        """Raises KeyError for an id that is none."""
+        row = self._db.execute("SELECT * FROM operation WHERE id = ?", (identifier,)).fetchone()
+        if row is None:
+            raise KeyError(identifier)
+        return self._operation(row)
+
+    def every(self) -> tuple[Operation, ...]:
+        """All operations, the oldest first."""
+        return tuple(map(self._operation, self._db.execute("SELECT * FROM operation ORDER BY id").fetchall()))
+
+    def interrupted(self) -> Operation | None:
+        """The one that is being carried out; there is never more than one."""
+        row = self._db.execute(
+            "SELECT * FROM operation WHERE state = ? ORDER BY id DESC LIMIT 1", (OperationState.APPLYING,)
+        ).fetchone()
+        return None if row is None else self._operation(row)
+
+    def edits(self, identifier: int) -> tuple[Edit, ...]:
+        """What it did, contents included."""
+        rows = self._db.execute(
+            "SELECT path, moved_from, before_kind, before_mode, before_data, after_kind, after_mode, after_data,"
+            " owner_user, owner_group FROM edit WHERE operation = ? ORDER BY position",
+            (identifier,),
+        )
+        return tuple(
+            Edit(
+                path,
+                _content(*before),
+                _content(*after),
+                None if user is None else Owner(user, group),
+                moved_from,
+            )
+            for path, moved_from, *before_and_after, user, group in rows
+            for before, after in [(before_and_after[:3], before_and_after[3:])]
+        )
+
+    def mark_recorded(self, identifier: int) -> None:
+        """The ledger knows its present state."""
+        self._db.execute("UPDATE operation SET recorded = 1 WHERE id = ?", (identifier,))
+
+    def _turn(self, identifier: int | None, state: OperationState) -> None:
+        """Undone and applied alternate along the chain of undos down to the accept, which the ledger must follow."""
+        while identifier is not None:
+            self._move(identifier, state)
+            (undoes,) = self._db.execute("SELECT undoes FROM operation WHERE id = ?", (identifier,)).fetchone()
+            if undoes is None:
+                self._db.execute("UPDATE operation SET recorded = 0 WHERE id = ?", (identifier,))
+            state = OperationState.APPLIED if state is OperationState.UNDONE else OperationState.UNDONE
+            identifier = undoes
+
+    def _move(self, identifier: int, state: OperationState) -> None:
+        self._db.execute("UPDATE operation SET state = ? WHERE id = ?", (state, identifier))
+
+    def _operation(self, row: tuple[int, str, str, int | None, str, int, float, float | None]) -> Operation:
+        identifier, token, task_id, undoes, state, recorded, started_at, finished_at = row
+        paths = self._db.execute("SELECT path FROM edit WHERE operation = ? ORDER BY path", (identifier,)).fetchall()
+        return Operation(
+            identifier,
+            token,
+            task_id,
+            undoes,
+            OperationState(state),
+            bool(recorded),
+            started_at,
+            finished_at,
+            tuple(path for (path,) in paths),
+        )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise StorageProblem(f"{path} was written by a newer Cairn.", fix="Use that version in this project.")
+    if version == 0:
+        with transaction(connection):
+            # Another process may have made the tables since.
+            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+
+
+def _edit_row(operation: int, position: int, edit: Edit) -> tuple[object, ...]:
+    owner = (None, None) if edit.owner is None else (edit.owner.user, edit.owner.group)
+    return (operation, position, edit.path, edit.moved_from, *_sides(edit.before), *_sides(edit.after), *owner)
+
+
+def _sides(content: Content | None) -> tuple[str | None, int | None, bytes | None]:
+    return (None, None, None) if content is None else (content.kind.value, content.mode, content.data)
+
+
+def _content(kind: str | None, mode: int, data: bytes) -> Content | None:
+    return None if kind is None else Content(EntryKind(kind), mode, data)

@@ -1,0 +1,441 @@
+"""The user's files: a task's changes reach them whole or not at all, and leave them the same way.
+
+Apply and undo plan every path first, journal what stands there now and what shall stand there, and only then write.
+Whatever ends them in the middle, the files are taken back or finished: at once, or by the next command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cairn.changes import Change, ChangeSet, EntryKind
+from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
+from cairn.merge_plan import Decision, PathPlan, Plan, plan
+from cairn.operation_log import Operation, OperationLog, OperationState
+from cairn.project_files import Edit, ProjectFiles, naming
+from cairn.rewriting import Changed, Rewriting
+
+__all__ = [
+    "Applied",
+    "Decision",
+    "Operation",
+    "OperationState",
+    "PathPlan",
+    "Plan",
+    "Project",
+    "Recovered",
+    "Undone",
+]
+
+LOCK_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What became of an operation that was interrupted. `kept` are files somebody edited since; they were left alone.
+
+    `saved` is the folder with what stood at the kept paths before the operation.
+    """
+
+    operation: Operation
+    finished: bool
+    kept: tuple[str, ...] = ()
+    saved: Path | None = None
+
+    @property
+    def message(self) -> str:
+        """One sentence, and one more when files were kept."""
+        what = f"An {self.operation.kind} of task {self.operation.task_id}"
+        if self.finished:
+            return f"{what} was interrupted when all was written; it is finished now."
+        back = f"{what} was interrupted; it was taken back, your files are as they were."
+        return back + _kept_in_words(self.kept, self.saved)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an accept did. `merged` are those of `paths` where the user's own edits were kept beside the task's."""
+
+    operation: Operation
+    paths: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    already: tuple[str, ...] = ()
+    recovered: Recovered | None = None
+
+    def in_words(self) -> str:
+        """Figures for a sentence."""
+        return _in_words("changed", self.paths, self.merged, self.already)
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What an undo did. `operation` is the one taken back; `undo_id` the undo's own, which can be undone in turn."""
+
+    operation: Operation
+    undo_id: int
+    paths: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    already: tuple[str, ...] = ()
+    recovered: Recovered | None = None
+
+    def in_words(self) -> str:
+        """Figures for a sentence."""
+        return _in_words("restored", self.paths, self.merged, self.already)
+
+
+class Project:
+    """One folder and everything Cairn does to the files in it."""
+
+    def __init__(
+        self, root: Path, *, clock: Callable[[], float] = time.time, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        self.root = root
+        self.state = root / ".cairn"
+        self._clock = clock
+        self._lock_seconds = lock_seconds
+        self._mutex = threading.RLock()
+        self._holds_lock = False
+
+    @classmethod
+    def find(cls, start: Path, *, exact: bool = False) -> Project:
+        """The git repository that `start` is in, or `start` itself when it is in none or `exact` is given."""
+        folder = _usable_folder(start)
+        if exact:
+            return cls(folder)
+        return cls(next((above for above in (folder, *folder.parents) if _is_repository(above)), folder))
+
+    def prepare(self) -> None:
+        """Makes `.cairn`, which git ignores by its own .gitignore. Does nothing when it is there."""
+        new = not self.state.is_dir()
+        with naming(str(self.state)):
+            if self.state.is_symlink() or (new and self.state.exists()):
+                raise StorageProblem(
+                    f"{self.state} is not a folder.", "Cairn keeps its files there.", "Move it away, then try again."
+                )
+            (self.state / "tasks").mkdir(parents=True, exist_ok=True)
+            ignore = self.state / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            if new:
+                _sync_folder(self.root)
+
+    # -- apply and undo ------------------------------------------------------------------------------------------------
+
+    def preview(self, changes: ChangeSet) -> Plan:
+        """What `apply` would do now; writes nothing."""
+        with ProjectFiles(self.root) as files:
+            return plan(changes, files)
+
+    def apply(self, task_id: str, changes: ChangeSet) -> Applied:
+        """All of the changes, merged with the user's own, or none. Raises Conflict with nothing written."""
+        with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
+            recovered = self._recover(log, files)
+            planned = plan(changes, files)
+            _require_clean(planned, f"Task {task_id} cannot be accepted", f"cairn diff {task_id}   shows its changes")
+            operation = self._carry_out(log, files, task_id, planned.edits, None)
+            return Applied(operation, *_figures(planned, folders=True), recovered)
+
+    def undo(self, which: int | str | None = None) -> Undone:
+        """Takes back an operation by its id, the last accept of a task by the task's, or the last accept of all.
+
+        Merges three ways like `apply`: what the user edited since stays. Raises NotFound, IllegalMove, Conflict.
+        """
+        with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
+            recovered = self._recover(log, files)
+            target = _undoable(log.every(), which)
+            edits = log.edits(target.id)
+            owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
+            planned = plan(_inverse(edits), files, tidy=False, owners=owners)
+            _require_clean(planned, f"The {target.kind} of task {target.task_id} cannot be taken back", "")
+            undo = self._carry_out(log, files, target.task_id, planned.edits, target.id)
+            return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered)
+
+    def recover(self) -> Recovered | None:
+        """Finishes or takes back what a killed command left. None when there is nothing, or its process still lives."""
+        if not self._log_path.exists():
+            return None
+        with self._log() as log:
+            if log.interrupted() is None:
+                return None
+        try:
+            with self.locked(wait=False), self._log() as log, ProjectFiles(self.root) as files:
+                return self._recover(log, files)
+        except _Busy:
+            return None
+
+    # -- the operations ------------------------------------------------------------------------------------------------
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Every accept and undo, the oldest first."""
+        if not self._log_path.exists():
+            return ()
+        with self._log() as log:
+            return log.every()
+
+    def last_applied(self, task_id: str | None = None) -> Operation | None:
+        """The latest accept that is in effect, of one task or of all: what `undo` would take back."""
+        return _last_applied(self.operations(), task_id)
+
+    def unrecorded(self) -> tuple[Operation, ...]:
+        """Accepts whose present state the task ledger has not followed yet; `in_effect` says which it is."""
+        settled = {OperationState.APPLIED, OperationState.UNDONE}
+        return tuple(each for each in self.operations() if not each.recorded and each.state in settled)
+
+    def mark_recorded(self, operation_id: int) -> None:
+        """The task ledger says now what the operation's state says."""
+        with self._log() as log:
+            log.mark_recorded(operation_id)
+
+    # -- the lock ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self, *, wait: bool = True) -> Iterator[None]:
+        """One command at a time changes the project. Re-entrant; dies with its process. Raises StorageProblem."""
+        seconds = self._lock_seconds if wait else 0.0
+        if not self._mutex.acquire(timeout=seconds):
+            raise _busy("another part of this process")
+        try:
+            if self._holds_lock:
+                yield
+                return
+            self.prepare()
+            with _file_lock(self.state / "lock", seconds):
+                self._holds_lock = True
+                try:
+                    yield
+                finally:
+                    self._holds_lock = False
+        finally:
+            self._mutex.release()
+
+    # -- carrying out --------------------------------------------------------------------------------------------------
+
+    @property
+    def _log_path(self) -> Path:
+        return self.state / "operations.db"
+
+    def _log(self) -> AbstractContextManager[OperationLog]:
+        return OperationLog.opened(self._log_path)
+
+    def _carry_out(
+        self, log: OperationLog, files: ProjectFiles, task_id: str, edits: Sequence[Edit], undoes: int | None
+    ) -> Operation:
+        operation = log.begin(task_id, edits, undoes=undoes, now=self._clock())
+        rewriting = Rewriting(files, operation.token, edits)
+        try:
+            rewriting.carry_out()
+            return log.finish(operation, now=self._clock())
+        except BaseException as error:
+            told = self._take_back(log, operation, rewriting, error)
+            if told is error:
+                raise
+            raise told from error
+
+    def _take_back(
+        self, log: OperationLog, operation: Operation, rewriting: Rewriting, error: BaseException
+    ) -> BaseException:
+        """Gives the error to raise, with what became of the files."""
+        if log.get(operation.id).in_effect:
+            return error  # interrupted after the last step: everything is done and marked so
+        try:
+            kept = rewriting.take_back(only_touched=True)
+            saved = self._save(operation, rewriting.edits, kept)
+            log.forget(operation)
+        except CairnError as second:
+            return _stuck(error, second)
+        back = "Everything written until then was taken back." + _kept_in_words(kept, saved)
+        if isinstance(error, Changed):
+            what = f"{error.path} was changed while the {operation.kind} was being written."
+            return Conflict(what, back, "Try again.", paths=(error.path, *kept))
+        if isinstance(error, StorageProblem):
+            return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
+        return error
+
+    def _recover(self, log: OperationLog, files: ProjectFiles) -> Recovered | None:
+        """The caller holds the lock, so whoever began the operation is gone."""
+        operation = log.interrupted()
+        if operation is None:
+            return None
+        rewriting = Rewriting(files, operation.token, log.edits(operation.id))
+        if rewriting.finished():
+            rewriting.clean_up()
+            return Recovered(log.finish(operation, now=self._clock()), finished=True)
+        kept = rewriting.take_back(only_touched=False)
+        saved = self._save(operation, rewriting.edits, kept)
+        log.forget(operation)
+        return Recovered(operation, finished=False, kept=kept, saved=saved)
+
+    def _save(self, operation: Operation, edits: Sequence[Edit], kept: Sequence[str]) -> Path | None:
+        """What stood at the kept paths before, as files a person can look at: the log will not have it any more."""
+        folder = self.state / "kept" / str(operation.id)
+        contents = [(edit.path, edit.before) for edit in edits if edit.path in kept and edit.before is not None]
+        contents = [(path, content) for path, content in contents if content.kind is not EntryKind.DIRECTORY]
+        for path, content in contents:
+            target = folder / path
+            with naming(str(target)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.data)
+        return folder if contents else None
+
+
+# -- plans and figures -------------------------------------------------------------------------------------------------
+
+
+def _require_clean(planned: Plan, what: str, fix: str) -> None:
+    conflicts = planned.conflicts
+    if not conflicts:
+        return
+    count = f"{len(conflicts)} path{'' if len(conflicts) == 1 else 's'} in conflict"
+    why = "\n".join(f"{path}: {reason}." for path, reason in conflicts)
+    raise Conflict(f"{what}: {count}. Nothing was written.", why, fix, paths=tuple(path for path, _ in conflicts))
+
+
+def _figures(planned: Plan, *, folders: bool) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Paths changed, merged and left alone; without `folders` only files, unless there are none."""
+    shown = planned if folders or all(path.folder for path in planned.paths) else planned.without_folders()
+    return (
+        shown.decided(Decision.TAKE, Decision.MERGE),
+        shown.decided(Decision.MERGE),
+        shown.decided(Decision.ALREADY),
+    )
+
+
+def _inverse(edits: Sequence[Edit]) -> Iterator[Change]:
+    """The changes that lead back; what was moved is moved back, so that later edits move with it."""
+    by_path = {edit.path: edit for edit in edits}
+    moved = {edit.path: edit.moved_from for edit in edits if edit.moved_from and edit.before is None}
+    moved = {new: old for new, old in moved.items() if old in by_path and by_path[old].after is None}
+    for edit in edits:
+        if edit.path in moved:
+            old = by_path[moved[edit.path]]
+            yield Change(old.path, edit.after, old.before, renamed_from=edit.path)
+        elif edit.path not in moved.values():
+            yield Change(edit.path, edit.after, edit.before)
+
+
+def _undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
+    if isinstance(which, int):
+        target = next((each for each in every if each.id == which), None)
+        if target is None:
+            raise NotFound(f"There is no operation {which}.")
+        if not target.in_effect:
+            raise IllegalMove(f"Operation {which} is taken back already.")
+        return target
+    target = _last_applied(every, which)
+    if target is None:
+        what = "There is no accept to take back." if which is None else f"Task {which} has no accept to take back."
+        raise NotFound(what, fix="cairn list   shows which tasks are accepted.")
+    return target
+
+
+def _last_applied(every: Sequence[Operation], task_id: str | None) -> Operation | None:
+    accepts = [each for each in every if each.undoes is None and each.in_effect and task_id in {None, each.task_id}]
+    return max(accepts, key=lambda each: each.id, default=None)
+
+
+def _in_words(verb: str, paths: Sequence[str], merged: Sequence[str], already: Sequence[str]) -> str:
+    words = [f"{len(paths)} file{'' if len(paths) == 1 else 's'} {verb}"]
+    words += [f"{len(merged)} merged with your edits"] if merged else []
+    words += [f"{len(already)} already so"] if already else []
+    return ", ".join(words)
+
+
+def _kept_in_words(kept: Sequence[str], saved: Path | None) -> str:
+    if not kept:
+        return ""
+    names = ", ".join(kept[:_NAMES_SHOWN]) + (
+        f" and {len(kept) - _NAMES_SHOWN} more" if len(kept) > _NAMES_SHOWN else ""
+    )
+    return f" Edited since and left as they are: {names}." + (f" Their earlier content is in {saved}." if saved else "")
+
+
+def _stuck(error: BaseException, second: CairnError) -> StorageProblem:
+    first = error.what if isinstance(error, CairnError) else f"Interrupted by {type(error).__name__}."
+    return StorageProblem(
+        first,
+        f"What was written could not be taken back yet: {second.what} {second.why}".strip(),
+        (*second.fix, "Then run any cairn command in this project: it takes back or finishes the rest first."),
+    )
+
+
+# -- finding and locking -----------------------------------------------------------------------------------------------
+
+
+def _usable_folder(start: Path) -> Path:
+    try:
+        folder = start.resolve(strict=True)
+        if not folder.is_dir():
+            raise UsageProblem(f"{start} is a file, not a folder.", fix=f"Give its folder: {start.parent}")
+        os.scandir(folder).close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"There is no folder {start}.", fix="Name an existing one: cairn -C DIR ...") from None
+    except (OSError, RuntimeError) as error:
+        told = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        why = f"The system says: {told}."
+        raise StorageProblem(f"{start} cannot be read.", why, "Check its permissions.") from error
+    return folder
+
+
+def _is_repository(folder: Path) -> bool:
+    """A `.git` that git would take: a folder with a HEAD, or a worktree's or submodule's file."""
+    git = folder / ".git"
+    try:
+        return (git / "HEAD").is_file() or (git.is_file() and git.read_bytes()[:8] == b"gitdir: ")
+    except OSError:
+        return False
+
+
+class _Busy(StorageProblem):
+    """Another process holds the project's lock."""
+
+
+def _busy(holder: str) -> _Busy:
+    return _Busy(
+        "Another cairn command is changing this project.",
+        f"It is {holder}.",
+        "Wait for it to end, then try again.",
+    )
+
+
+@contextmanager
+def _file_lock(path: Path, seconds: float) -> Iterator[None]:
+    with naming(str(path)):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        _lock(handle, seconds)
+        with suppress(OSError):  # for the message of whoever waits
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, b"process %d" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise _busy(os.pread(handle, 100, 0).decode(errors="replace") or "another process") from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,206 @@
+"""The project's files as accept and undo see them: reached folder by folder, so that no symlink is ever followed.
+
+Each folder on the way is opened below the one before it. What is looked at, and later replaced, is therefore what
+stands in the project at that very path, whatever anybody does to the folders meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cairn.changes import Content, EntryKind
+from cairn.errors import DiskFull, StorageProblem
+from cairn.project_path import parent
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe put in a file's place must not block us
+NO_SUCH = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A user's and a group's number."""
+
+    user: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a path now, and whose it is."""
+
+    content: Content
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One path of an operation: what stands there before it and after it.
+
+    `owner` is who shall own what it writes; None for whoever runs the command. `moved_from` is the path that this
+    content had before; that path has an edit of its own.
+    """
+
+    path: str
+    before: Content | None
+    after: Content | None
+    owner: Owner | None = None
+    moved_from: str | None = None
+
+    @property
+    def only_mode(self) -> bool:
+        """True when the permission bits are all that changes."""
+        return (
+            self.before is not None
+            and self.after is not None
+            and (self.before.kind, self.before.data) == (self.after.kind, self.after.data)
+        )
+
+
+class Unusual(Exception):
+    """What stands at a path is nothing that Cairn replaces, or cannot be read; `reason` says which."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+class ProjectFiles:
+    """Looks at files below one folder. Also a context manager that closes."""
+
+    def __init__(self, root: Path) -> None:
+        with naming(str(root)):
+            self._root = os.open(root, FOLDER & ~os.O_NOFOLLOW)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the root's descriptor."""
+        os.close(self._root)
+
+    @contextmanager
+    def folder(self, path: str) -> Iterator[int]:
+        """A descriptor of a folder of the project. OSError in `NO_SUCH` when it, or one above it, is none."""
+        handle = os.dup(self._root)
+        try:
+            for name in path.split("/") if path != "." else ():
+                below = os.open(name, FOLDER, dir_fd=handle)
+                os.close(handle)
+                handle = below
+            yield handle
+        finally:
+            os.close(handle)
+
+    def look(self, path: str) -> Found | None:
+        """Raises Unusual for what is no file, symlink or folder, and for what may not be read."""
+        above, name = parent(path), path.rpartition("/")[2]
+        try:
+            with self.folder(above) as folder:
+                return look_in(folder, name, path)
+        except OSError as error:
+            if error.errno in NO_SUCH:
+                return None
+            raise Unusual(path, f"cannot be read: {os.strerror(error.errno or 0)}") from error
+
+    def names(self, path: str) -> frozenset[str]:
+        """Everything in a folder, hidden and ignored files included; empty where there is no such folder."""
+        try:
+            with self.folder(path) as folder, os.scandir(folder) as entries:
+                return frozenset(entry.name for entry in entries)
+        except OSError as error:
+            if error.errno in NO_SUCH:
+                return frozenset()
+            raise Unusual(path, f"cannot be read: {os.strerror(error.errno or 0)}") from error
+
+    def nearest_folder(self, path: str) -> str:
+        """The lowest folder above the path that exists."""
+        above = parent(path)
+        while above != ".":
+            try:
+                with self.folder(above):
+                    return above
+            except OSError as error:
+                if error.errno not in NO_SUCH:
+                    raise
+            above = parent(above)
+        return above
+
+
+def look_in(folder: int, name: str, path: str) -> Found | None:
+    """What stands under a name in an opened folder. OSError as the system gives it; Unusual as `look` does."""
+    try:
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    owner = Owner(state.st_uid, state.st_gid)
+    if stat.S_ISDIR(state.st_mode):
+        return Found(Content(EntryKind.DIRECTORY, stat.S_IMODE(state.st_mode)), owner)
+    if stat.S_ISLNK(state.st_mode):
+        target = os.readlink(name, dir_fd=folder)
+        return Found(Content(EntryKind.SYMLINK, 0o777, os.fsencode(target)), owner)
+    if not stat.S_ISREG(state.st_mode):
+        raise Unusual(path, "is a pipe, socket or device in the project now")
+    return _read(folder, name, path)
+
+
+def _read(folder: int, name: str, path: str) -> Found:
+    handle = os.open(name, READ, dir_fd=folder)
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise Unusual(path, "changed while it was read")
+        data = file.read()
+    return Found(Content(EntryKind.FILE, stat.S_IMODE(state.st_mode), data), Owner(state.st_uid, state.st_gid))
+
+
+def same(one: Content | None, other: Content | None) -> bool:
+    """Equal as far as Cairn keeps it: a symlink has no mode of its own, and of two folders only the mode can differ."""
+    if one is None or other is None:
+        return one is other
+    if one.kind is EntryKind.SYMLINK:
+        return other.kind is EntryKind.SYMLINK and one.data == other.data
+    return one == other
+
+
+def new_folder() -> Content:
+    """A folder as mkdir makes it."""
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return Content(EntryKind.DIRECTORY, 0o777 & ~mask)
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Every folder above a path, the highest first; the root left out."""
+    parts = path.split("/")[:-1]
+    return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Turns the system's errors into DiskFull or StorageProblem that name the path."""
+    try:
+        yield
+    except OSError as error:
+        raise _problem(path, error) from error
+
+
+def _problem(path: str, error: OSError) -> StorageProblem:
+    if error.errno in _FULL:
+        return DiskFull(f"The disk is full; {path} could not be written.", fix="Free some space and try again.")
+    told = f"The system says: {os.strerror(error.errno or 0)}."
+    if error.errno in _REFUSED:
+        return StorageProblem(f"{path} cannot be written.", told, "Check the permissions of the file and its folder.")
+    return StorageProblem(f"{path} cannot be read or written.", told, "Check the disk, then try again.")
