@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 _ABOUT_A_FUNCTION = re.compile(r"docstring|what\b.{0,40}\bdoes|describe|summar", re.IGNORECASE | re.DOTALL)
 _CONTEXT = re.compile(r"^Context:\n", re.MULTILINE)
 _START = re.compile(r"^[ \t]*(?:@|def\b|async def\b)", re.MULTILINE)
+_BODY_LINES = 25  # more of a body takes seconds to read and does not better the sentence
 _TRIMMED_LINES = 40  # of a source that was cut in the middle of a statement
 
 
@@ -56,6 +56,11 @@ class Function:
         found = self.node.args
         many = [arg for arg in (found.vararg, found.kwarg) if arg is not None]
         return [*found.posonlyargs, *found.args, *found.kwonlyargs, *many]
+
+    @property
+    def is_method(self) -> bool:
+        """True when it belongs to an object or a class."""
+        return any(arg.arg in {"self", "cls"} for arg in self.parameters[:1])
 
     @property
     def results(self) -> list[ast.expr]:
@@ -107,7 +112,8 @@ def prompts_for(function: Function) -> Iterator[Prompt]:
     if beginning is None:
         return
     grammar = f'root ::= "{beginning}" word (", " word | " " word){{0,12}} "."\nword ::= [a-zA-Z] [a-zA-Z\']{{0,18}}'
-    source, signature = function.source, function.signature
+    signature = function.signature
+    source = "\n".join(function.source.split("\n")[: signature.count("\n") + 1 + _BODY_LINES])
     for comment in ("The same function with a one-line docstring:", f"Documented version of {function.node.name}:"):
         yield Prompt(f'{source}\n\n\n# {comment}\n{signature}\n    """', grammar)
 
@@ -203,8 +209,8 @@ _AFTER_GIVEN = 3  # words in which the thing given must be named
 def acceptable_sentence(sentence: str, function: Function) -> bool:
     """True when the sentence speaks of nothing but what the function's signature and results name.
 
-    It is strict on purpose: on code never seen before, five of six sentences that passed were true and useful, but only
-    one function in eight got one.
+    It is strict on purpose. On 145 functions of five packages that it was not made with, 14 sentences passed, of which
+    10 were true and useful; of all sentences, passed or not, about a third were.
     """
     words = [word.lower() for word in re.findall(r"[A-Za-z']+", sentence)]
     if function.is_stub or not _SHORTEST <= len(words) <= _LONGEST:
@@ -212,13 +218,22 @@ def acceptable_sentence(sentence: str, function: Function) -> bool:
     if words[0] in {"return", "returns"} and not function.results:
         return False
     weighty = [word for word in words if word not in _FREE]
-    repeats = 2 if words[:3] == ["return", "true", "if"] else 1
     return (
-        max(Counter(map(_root, weighty)).values(), default=0) <= repeats
+        not _repeats(words)
         and _is_grounded(weighty, function)
         and _covers_the_name(words, function)
         and _gives_what_it_takes(words, function)
     )
+
+
+_WHICH_KIND = re.compile(r"\bif (?:the|a|an) (?:given )?(\w+) is (?:a|an) ((?:\w+ ){1,3})(?=\1\b)")
+
+
+def _repeats(words: list[str]) -> bool:
+    """A small model in doubt repeats itself; only "if the year is a leap year" says a word twice and well."""
+    once = _WHICH_KIND.sub(r"\2", " ".join(words)).split()
+    roots = [_root(word) for word in once if word not in _FREE]
+    return len(set(roots)) < len(roots)
 
 
 def _is_grounded(words: list[str], function: Function) -> bool:
@@ -240,7 +255,9 @@ def _covers_the_name(words: list[str], function: Function) -> bool:
 
 
 def _gives_what_it_takes(words: list[str], function: Function) -> bool:
-    """What a sentence calls "given" or "specified" must be a parameter."""
+    """What is called "given" must be a parameter, and what a method gives is its own, not that of a given x."""
+    if function.is_method and re.search(r"\bof (?:the|a|an) (?:given|specified)\b", " ".join(words)):
+        return False
     named = [ast.unparse(arg) for arg in function.parameters if arg.arg not in {"self", "cls"}]
     taken = _roots(" ".join(named))
     for place, word in enumerate(words):

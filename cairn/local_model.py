@@ -82,7 +82,7 @@ class LocalModel:
 
     @property
     def draft(self) -> bool:
-        """True: even a sentence that passed is right only five times in six."""
+        """True: even of the sentences that pass its own check, about a third are wrong or say little."""
         return True
 
     async def complete(

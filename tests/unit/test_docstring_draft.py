@@ -91,7 +91,7 @@ FIT = [
     ("def is_leap(year):\n    return year % 4 == 0", "Return True if the given year is a leap year, False otherwise."),
     (
         "def get_value_from_state(self, option, state):\n    return state[option]",
-        "Return the value of the given option in the state.",
+        "Return the value from the given option in the state.",
     ),
     ("def convert(self, value) -> uuid.UUID:\n    return uuid.UUID(value)", "Convert a value to a UUID."),
     ("def list_commands(self, ctx):\n    return sorted(self.x)", "List all commands in a context."),
@@ -105,6 +105,8 @@ UNFIT = [
     ("def get_default(self):\n    return 1", "Return the default value of a function that is not a function."),
     ("def which(cmd):\n    return cmd", "Return the command to which the command is the only command."),
     ("def time_per_iteration(self):\n    return self.a", "Return the time of a given number."),
+    ("def get_params(self, ctx):\n    return self.x", "Return the parameters of the given context."),
+    ("def is_lazy(flag):\n    return flag", "Return True if the flag is a lazy lazy flag."),
     ("def title(self) -> Text:\n    return self.text", "Return the title of the given text."),
     ("def get_renderable(self) -> RenderableType:\n    return self.x", "Return the renderable type."),
     ("def pause(self):\n    ...", "Pause the self."),
