@@ -228,6 +228,10 @@ def git(root: Path, *arguments: str) -> str:
         ({"a": text("1\n")}, {"a": text("2\n"), "b/c": text("x\n")}),
         ({"a": text("1\n" * 3)}, {"a": text("2\n" * 400), "b/c": text("x\n"), "d": text(b"\0abc")}),
         ({"bin": text(b"\0" * 9)}, {"bin": text(b"\0" * 100_000)}),
+        (
+            {"a": text("1\n" * 900), "b": text("1\n")},
+            {"a": text("2\n" * 300), "b": text("2\n"), "c": text("x\n" * 500)},
+        ),
         ({"only": text(b"\0" * 9)}, {"only": text(b"\0" * 9, 0o755)}),
         ({"x": text("")}, {"x": text("", 0o755), "l": link("x"), "e": text("")}),
         ({"src/app.py": text("1\n2\n3\n4\n")}, {"src/deep/app.py": text("1\n2\n3\n4\n")}),

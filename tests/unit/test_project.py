@@ -405,6 +405,18 @@ def test_a_pipe_and_a_socket_are_conflicts(at, root):
     assert caught.value.paths == ("latin", "text")
 
 
+def test_a_file_system_without_hard_links_will_do(at, root, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    at.apply("abc", CHANGES)
+    made = snapshot(root)
+    at.undo()
+
+    assert (made, snapshot(root)) == (AFTER, BEFORE)
+
+
 def test_without_git_what_needs_no_merge_is_applied(at, root, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     at.apply("abc", CHANGES)
@@ -811,6 +823,15 @@ def test_recovery_does_not_overwrite_what_was_edited_since(at, root, monkeypatch
         "An accept of task abc was interrupted; it was taken back, your files are as they were. "
         f"Edited since and left as they are: text. Their earlier content is in {root / '.cairn/kept/1'}."
     )
+
+
+def test_what_a_living_process_is_doing_is_not_taken_for_a_crash(at, root, monkeypatch):
+    killed_at(monkeypatch, root, "text")
+    with (root / ".cairn/lock").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert at.recover() is None
+
+    assert at.recover().finished is False
 
 
 def test_the_next_accept_recovers_first(at, root, monkeypatch):
