@@ -202,8 +202,12 @@ class _Question:
 
 
 def _takes_system(model: Any) -> bool:
-    completes_only = any(c.__name__ == "Completion" and c.__module__ == _OPENAI_ADAPTERS for c in type(model).__mro__)
-    return bool(getattr(model, "allows_system_prompt", True)) and not completes_only
+    return bool(getattr(model, "allows_system_prompt", True)) and not _only_completes(model)
+
+
+def _only_completes(model: Any) -> bool:
+    """True for OpenAI's oldest kind, which knows no system prompt and whose adapter drops the finish reason."""
+    return any(c.__name__ == "Completion" and c.__module__ == _OPENAI_ADAPTERS for c in type(model).__mro__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +337,7 @@ async def _close(clients: Sequence[Any]) -> None:
 
 def _require_whole(answer: _Answer, model: LanguageModel) -> None:
     """`llm` returns what came before a connection broke, or before the length limit, as if it were the answer."""
-    reason = finish_reason(answer.raw, always_given=_is_openai(answer.model))
+    reason = finish_reason(answer.raw, always_given=_is_openai(answer.model) and not _only_completes(answer.model))
     if reason in TOO_LONG:
         raise AnswerCut(
             f"{model.name} reached its length limit before the end of its answer.",

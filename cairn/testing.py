@@ -281,7 +281,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"data: [DONE]\n\n")
 
     def _event(self, delta: dict[str, str], finish: str | None, usage: tuple[int, int] | None = None) -> None:
-        choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": finish}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+        if self.path.endswith("/chat/completions"):
+            choice["delta"] = {"role": "assistant", **delta}
+        else:
+            choice["text"] = delta.get("content", "")
         chunk: dict[str, Any] = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "served"}
         chunk["choices"] = [choice]
         if usage is not None:

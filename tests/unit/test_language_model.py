@@ -135,6 +135,18 @@ async def test_a_model_without_conversations_gets_one_prompt() -> None:
     assert script.asked == [Asked("I said:\nGo.\n\nYou said:\nok\n\nGo on.", "S")]
 
 
+async def test_a_model_that_only_completes_text_gets_everything_in_one_prompt() -> None:
+    from llm.default_plugins.openai_models import Completion as OldCompletion
+
+    with ModelServer("fine") as server:
+        old = OldCompletion("served", model_name="served", api_base=server.url)
+        old.needs_key = None
+        answer = await LanguageModel(old).complete("Go on.", system="S", history=[Message("user", "Go.")])
+
+    assert answer.text == "fine"
+    assert server.requests[0]["prompt"] == "S\n\nGo.\nGo on."
+
+
 async def test_calls_of_one_model_run_side_by_side() -> None:
     barrier = threading.Barrier(3, timeout=10)
 
