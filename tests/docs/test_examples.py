@@ -54,7 +54,7 @@ def commands(place, line):
             words.append(word)
             continue
         if words and Path(words[0]).name == "cairn":
-            yield Typed(place, tuple(words[1:]))
+            yield Typed(place, tuple("1" if word == "N" else word for word in words[1:]))  # N stands for a number
         words = []
 
 
