@@ -238,8 +238,16 @@ def _provider(model: Any, seconds: float = CALL_SECONDS, key: str | None = None)
         key_name=model.needs_key or "",
         key_variable=(model.needs_key and model.key_env_var) or "",
         address=getattr(model, "api_base", None) or "",
-        key=key or model.key,
+        key=_secret(model, key),
     )
+
+
+def _secret(model: Any, key: str | None) -> str | None:
+    """The key that was sent, wherever it came from, so that no error repeats it."""
+    with contextlib.suppress(Exception):  # without a key there is nothing to hide
+        found = model.get_key(key)
+        return str(found) if found else None
+    return None
 
 
 async def _ask_async(model: Any, arguments: Mapping[str, Any], on_text: Callable[[int], None], limit: float) -> _Answer:
@@ -263,12 +271,14 @@ async def _ask_sync(model: Any, arguments: Mapping[str, Any], on_text: Callable[
 
     def ask() -> _Answer:
         pieces: list[str] = []
+        received = 0
         response = model.prompt(**arguments)
         for piece in response:
             if given_up.is_set():
                 break
             pieces.append(piece)
-            loop.call_soon_threadsafe(on_text, sum(map(len, pieces)))
+            received += len(piece)
+            loop.call_soon_threadsafe(on_text, received)
         return _Answer.of(response, "".join(pieces))
 
     try:

@@ -183,12 +183,14 @@ async def test_a_refused_key_is_not_tried_again(asynchronous: bool) -> None:
     assert len(server.requests) == 1
 
 
-async def test_the_key_itself_never_shows_in_an_error() -> None:
+@pytest.mark.parametrize("given", ["letmein", None], ids=["given", "stored"])
+async def test_the_key_itself_never_shows_in_an_error(given: str | None, llm_folder: Path) -> None:
+    (llm_folder / "keys.json").write_text('{"openai": "letmein"}')
     from llm.default_plugins.openai_models import AsyncChat
 
     with ModelServer(Plain.error(401, "no such key: letmein")) as server:
         chat = AsyncChat("served", model_name="served", api_base=server.url)
-        error = await failure(LanguageModel(chat, "letmein"))
+        error = await failure(LanguageModel(chat, given))
 
     assert server.keys == ["letmein"]
     assert error.why == "no such key: ***."
@@ -498,7 +500,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Installs a plug-in `llm-broken` with this source, as far as `llm` and the import system can tell."""
     import sys
 
-    from llm.plugins import pm
+    from llm.plugins import load_plugins, pm
 
     def install(source: str) -> None:
         (tmp_path / "llm_broken.py").write_text(source)
@@ -508,6 +510,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         (info / "entry_points.txt").write_text("[llm]\nbroken = llm_broken\n")
         monkeypatch.syspath_prepend(tmp_path)
 
+    load_plugins()
     before = set(pm.get_plugins())
     yield install
     sys.modules.pop("llm_broken", None)
@@ -536,7 +539,6 @@ def test_a_plug_in_that_cannot_be_imported_is_named_each_time(
 ) -> None:
     import llm.plugins
 
-    llm.plugins.load_plugins()
     plugin("import no_such_module_anywhere\n")
     monkeypatch.setattr(llm.plugins, "_loaded", False)
     monkeypatch.setattr(llm.plugins, "LLM_LOAD_PLUGINS", "llm-broken")
