@@ -105,7 +105,7 @@ class Questions:
         return answer.text.encode("utf-8", "replace").decode()
 
     def _count(self, model: TextModel, answer: Completion) -> None:
-        self.drafts += model.draft
+        self.drafts += model.draft and bool(answer.text.strip())
         self.usage = Usage(
             self.usage.input_tokens + answer.input_tokens, self.usage.output_tokens + answer.output_tokens
         )

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cairn.errors import DamagedFile
+from cairn.operation_log import OperationLog
 from cairn.program import Limits
-from cairn.project import Project
+from cairn.project import OPERATIONS, Project
 from cairn.queue import LEDGER, TaskQueue
+from cairn.sqlite_file import require_whole
 from cairn.task_file import TaskFile
 
 if TYPE_CHECKING:
@@ -131,15 +133,27 @@ def _storage(project: Project) -> Iterator[Finding]:
 
 
 def damaged_files(project: Project) -> tuple[Path, ...]:
-    """The ledger and the tasks' files that SQLite does not find whole; reads all of them."""
+    """Cairn's own files that are not whole, or do not hold what Cairn writes; reads all of them."""
     tasks = sorted((project.state / "tasks").glob("*.db"))
-    return tuple(path for path in (project.state / LEDGER, *tasks) if path.exists() and _is_damaged(path))
+    files = (project.state / LEDGER, project.state / OPERATIONS, *tasks)
+    return tuple(path for path in files if path.exists() and _is_damaged(path))
 
 
 def _is_damaged(path: Path) -> bool:
     try:
-        with TaskQueue(path) if path.name == LEDGER else TaskFile.open(path) as file:
-            file.check()
+        require_whole(path)
+        if path.name == LEDGER:
+            TaskQueue(path).close()
+        elif path.name == OPERATIONS:
+            _read_operations(path)
+        else:
+            TaskFile.open(path).close()
     except DamagedFile:
         return True
     return False
+
+
+def _read_operations(path: Path) -> None:
+    with OperationLog.opened(path) as log:
+        for operation in log.every():
+            log.edits(operation.id)

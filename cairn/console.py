@@ -70,8 +70,9 @@ class Console:
             print(text)
 
     def json(self, value: object) -> None:
-        """The one JSON object of a --json command."""
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        """The one JSON object of a --json command; what could move a cursor stands in it as an escape."""
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        print(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     def note(self, text: str) -> None:
         """A line for the person, on stderr."""

@@ -13,7 +13,7 @@ from cairn.review import Review
 from cairn.task import Task
 
 if TYPE_CHECKING:
-    from cairn.project import Applied, Undone
+    from cairn.project import Applied, Operation, Undone
 
 
 def error_json(error: CairnError) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "conflicts": [{"path": path, "reason": reason} for path, reason in review.conflicts],
         "steps": [step_json(step) for step in review.steps],
         "calls": len(review.calls),
+        "drafts": review.drafts,
     }
 
 
@@ -109,3 +110,17 @@ def applied_json(task: Task, applied: Applied) -> dict[str, Any]:
 def undone_json(task: Task, undone: Undone) -> dict[str, Any]:
     """What an undo wrote."""
     return {"id": task.id, "status": str(task.status), "operation": undone.operation.id, "paths": list(undone.paths)}
+
+
+def operation_json(operation: Operation) -> dict[str, Any]:
+    """One accept or undo; `undoes` is the number of the operation that an undo took back."""
+    return {
+        "number": operation.id,
+        "at": operation.started_at,
+        "kind": operation.kind,
+        "undoes": operation.undoes,
+        "task": operation.task_id,
+        "state": str(operation.state),
+        "in_effect": operation.in_effect,
+        "paths": list(operation.paths),
+    }

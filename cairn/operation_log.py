@@ -6,6 +6,7 @@ What is still marked as being carried out when nobody holds the project's lock w
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ from pathlib import Path
 from cairn.changes import Content, EntryKind
 from cairn.errors import StorageProblem
 from cairn.project_files import Edit, Owner
-from cairn.sqlite_file import connect, transaction, translate_errors
+from cairn.project_path import project_path
+from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
 VERSION = 1
 
@@ -84,11 +86,15 @@ class Operation:
         return self.state in {OperationState.APPLIED, OperationState.UNDOING}
 
 
+_TOKEN = re.compile("[0-9a-f]{16}")  # it becomes part of file names
+
+
 class OperationLog:
     """The opened log. Every method is one durable transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
+        self._file = path
 
     @classmethod
     @contextmanager
@@ -98,7 +104,7 @@ class OperationLog:
         try:
             with translate_errors(path):
                 _prepare(connection, path)
-                yield cls(connection)
+                yield cls(connection, path)
         finally:
             connection.close()
 
@@ -161,15 +167,24 @@ class OperationLog:
         )
         return tuple(
             Edit(
-                path,
+                self._own(path),
                 _content(*before),
                 _content(*after),
                 None if user is None else Owner(user, group),
-                moved_from,
+                None if moved_from is None else self._own(moved_from),
             )
             for path, moved_from, *before_and_after, user, group in rows
             for before, after in [(before_and_after[:3], before_and_after[3:])]
         )
+
+    def _own(self, path: str) -> str:
+        """A logged path, judged again: a log that came with somebody's repository must not reach `.git` or beyond."""
+        try:
+            if project_path(path) == path:
+                return path
+        except (TypeError, ValueError, PermissionError):
+            pass
+        raise damaged(self._file, f"It names a path that no operation can have: {path!r}.")
 
     def mark_recorded(self, identifier: int) -> None:
         """The ledger knows its present state."""
@@ -190,6 +205,8 @@ class OperationLog:
 
     def _operation(self, row: tuple[int, str, str, int | None, str, int, float, float | None]) -> Operation:
         identifier, token, task_id, undoes, state, recorded, started_at, finished_at = row
+        if not _TOKEN.fullmatch(token):
+            raise damaged(self._file, f"Operation {identifier} has no token of ours.")
         paths = self._db.execute("SELECT path FROM edit WHERE operation = ? ORDER BY path", (identifier,)).fetchall()
         return Operation(
             identifier,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from cairn.language_model import TextModel
     from cairn.settings import Settings
 
+DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -60,12 +62,14 @@ class Orchestrator:
         parts: Parts,
         *,
         clock: Callable[[], float] = time.time,
+        ledger_is_new: bool = False,
     ) -> None:
         self.project = project
         self.queue = queue
         self.settings = settings
         self._parts = parts
         self._clock = clock
+        self._ledger_is_new = ledger_is_new
 
     @classmethod
     def open(cls, project: Project, settings: Settings) -> Self:
@@ -73,7 +77,9 @@ class Orchestrator:
         from cairn.plugins import code_source, text_model
 
         project.prepare()
-        return cls(project, TaskQueue(project.state / LEDGER), settings, Parts(code_source, text_model))
+        ledger = project.state / LEDGER
+        new = not ledger.exists()
+        return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model), ledger_is_new=new)
 
     def __enter__(self) -> Self:
         return self
@@ -125,13 +131,15 @@ class Orchestrator:
         from cairn.code_generator import GenerationContext
         from cairn.executor import AgentExecutor
         from cairn.external_functions import create_external_functions
+        from cairn.language_model import watched
 
         limits = self.settings.limits.limits()
         source = self._parts.source(task.origin, self.settings)
         model = self._parts.text_model(task.origin, self.settings)
         with self._workspace(task, create=True) as work:
             keep_task(work.file, task)
-            functions = create_external_functions(work.overlay, work.journal, model, limits, observe)
+            answering = None if model is None else watched(model, observe)
+            functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
             clock = datetime.fromtimestamp(task.created_at, UTC)
             async with AgentExecutor(limits).session(functions, now=clock, seed=_seed(task.id)) as session:
                 context = GenerationContext(
@@ -142,7 +150,10 @@ class Orchestrator:
                     changed=lambda: work.overlay.changes().paths,
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
-                return await talk.converse(limits)
+                try:
+                    return await talk.converse(limits)
+                finally:
+                    work.file.kv_set(DRAFTS, functions.drafts)
 
     def _finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Task:
         """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once."""
@@ -183,6 +194,7 @@ class Orchestrator:
                 calls=work.journal.calls(),
                 stale=work.overlay.stale(),
                 conflicts=clashes,
+                drafts=_count(work.file.kv_get(DRAFTS)),
                 limits=self.settings.limits.limits(),
             )
 
@@ -208,11 +220,39 @@ class Orchestrator:
         self._keep(rejected)
         return rejected
 
-    def undo(self, task: Task | None = None) -> tuple[Task, Undone]:
-        """Takes back the last accept of the task, or of the project; later edits of the user survive."""
+    def undo(self, task: Task | None = None, *, operation: int | None = None) -> tuple[Task, Undone]:
+        """Takes back the last accept of the task, or of the project, or any operation by its number, an undo too.
+
+        Later edits of the user survive. Raises NotFound, IllegalMove, Conflict.
+        """
         with self.project.locked():
-            undone = self.project.undo(task.id if task else None)
-            return self._record(undone.operation), undone
+            if operation is not None:
+                self._require_not_accepted_since(operation)
+            undone = self.project.undo(operation if operation is not None else task.id if task else None)
+            return self._record(self._accept_behind(undone.operation)), undone
+
+    def _require_not_accepted_since(self, number: int) -> None:
+        """Two accepts of the same change in effect at once could never be told apart again."""
+        every = {each.id: each for each in self.project.operations()}
+        target = every.get(number)
+        accept = self._accept_behind(target) if target is not None else None
+        if target is None or accept is None or accept.in_effect:
+            return
+        for since in every.values():
+            shared = set(since.paths) & set(accept.paths) and since.task_id == accept.task_id
+            if since.id > accept.id and since.undoes is None and since.in_effect and shared:
+                raise IllegalMove(
+                    f"Operation {number} is out of date: task {accept.task_id} was accepted again since.",
+                    f"Operation {since.id} did that.",
+                    f"cairn undo --op {since.id}   takes that back first.",
+                )
+
+    def _accept_behind(self, operation: Operation) -> Operation:
+        """The accept that a chain of undos began with, as it is now."""
+        every = {each.id: each for each in self.project.operations()}
+        while operation.undoes is not None:
+            operation = every[operation.undoes]
+        return every[operation.id]
 
     def retry(self, task: Task) -> Task:
         """A new task with the same request and origin; an old one that was in review is rejected in its favour."""
@@ -228,6 +268,8 @@ class Orchestrator:
     def recover(self) -> tuple[str, ...]:
         """Finishes or takes back what a killed command left; each sentence returned says what was done."""
         said = []
+        if self._ledger_is_new and (restored := self.rebuild_ledger()):
+            said.append(f"The ledger was gone; what the tasks' own files know was put back ({len(restored)}).")
         recovered = self.project.recover()
         if recovered is not None:
             said.append(recovered.message)
@@ -242,8 +284,10 @@ class Orchestrator:
     def _record(self, operation: Operation) -> Task:
         """The ledger follows what the project's files already are; running it twice does no harm."""
         wanted = TaskStatus.ACCEPTED if operation.in_effect else TaskStatus.IN_REVIEW
-        task = self.queue.get(operation.task_id)
+        task = self._known(operation.task_id)
         if task.status is not wanted:
+            if wanted is TaskStatus.ACCEPTED and task.status is TaskStatus.REJECTED:
+                task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
             self._keep(task)
@@ -254,15 +298,23 @@ class Orchestrator:
         """Tasks that only their own files remember are in the ledger again; what was running then is failed now."""
         restored = []
         for path in sorted((self.project.state / "tasks").glob("*.db")):
-            with TaskFile.open(path) as file:
-                task = kept_task(file)
-            if task is None or task.id != path.stem:
+            task = _kept(path)
+            if task is None:
                 continue
             if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
                 task = replace(task, status=TaskStatus.FAILED, reason="the ledger was lost while it ran")
             if self.queue.restore(task):
                 restored.append(task)
         return tuple(restored)
+
+    def _known(self, task_id: str) -> Task:
+        """The ledger's task; one that the ledger lost is put back, as its file or at least the operation tells it."""
+        try:
+            return self.queue.get(task_id)
+        except NotFound:
+            lost = Task(task_id, "(what was asked is lost)", CodeOrigin("file", "lost"), TaskStatus.ACCEPTED)
+            self.queue.restore(_kept(self._path(task_id)) or lost)
+            return self.queue.get(task_id)
 
     # -- the task's file --------------------------------------------------------------------------------------------
 
@@ -285,6 +337,18 @@ class Orchestrator:
             limit = self.settings.limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _kept(path: Path) -> Task | None:
+    """The task that a task's file remembers; None for a missing, damaged or renamed file."""
+    with suppress(CairnError), TaskFile.open(path) as file:
+        task = kept_task(file)
+        return task if task is not None and task.id == path.stem else None
+    return None
 
 
 def _why(error: Exception) -> str:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 LOCK_SECONDS = 10.0
+OPERATIONS = "operations.db"  # its name in a project's .cairn folder
 _POLL_SECONDS = 0.05
 _NAMES_SHOWN = 8
 
@@ -221,7 +222,7 @@ class Project:
 
     @property
     def _log_path(self) -> Path:
-        return self.state / "operations.db"
+        return self.state / OPERATIONS
 
     def _log(self) -> AbstractContextManager[OperationLog]:
         return OperationLog.opened(self._log_path)

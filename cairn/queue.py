@@ -270,13 +270,6 @@ class TaskQueue:
         now = self._clock()
         return tuple(_task(row) for *row, owner, until in rows if until < now or Owner.parse(owner).is_gone())
 
-    def check(self) -> None:
-        """Raises DamagedFile unless SQLite finds the file whole."""
-        with translate_errors(self.path):
-            found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-
     def _moved(self, row: tuple[object, ...] | None, task_id: str, status: TaskStatus) -> Task:
         if row is None:
             now = self.get(task_id).status

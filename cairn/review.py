@@ -42,6 +42,7 @@ class Review:
 
     `stale` are paths that the user changed after the task first read or changed them. `conflicts` says for each path
     that cannot be merged why, as accept would; empty means that accept would go through now. `limits` are today's.
+    `drafts` counts the answers of ask_llm that a draft model wrote.
     """
 
     task: Task
@@ -52,6 +53,7 @@ class Review:
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
+    drafts: int = 0
 
     @property
     def claims(self) -> Claims:

@@ -36,6 +36,7 @@ def ending(review: Review, console: Console) -> str:
     if review.submission is not None and review.submission.summary.strip():
         parts.append(printable(review.submission.summary.strip()))
     parts += [diffstat(review.changes, console), claims(review, console), warnings(review, console)]
+    parts.append(drafts(review, console))
     parts.append(next_commands(review))
     return "\n\n".join(part for part in parts if part)
 
@@ -48,6 +49,7 @@ def verdict(review: Review, console: Console) -> str:
         diffstat(review.changes, console),
         claims(review, console),
         warnings(review, console),
+        drafts(review, console),
         next_commands(review),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -100,6 +102,14 @@ def claims(review: Review, console: Console) -> str:
     if found.unclaimed:
         lines.append(f"  changed, not claimed: {_names(found.unclaimed)}")
     return "\n".join(lines)
+
+
+def drafts(review: Review, console: Console) -> str:
+    """How many answers the small local model wrote, if any."""
+    if not review.drafts or not review.changes:
+        return ""
+    count = f"{review.drafts} answer{' is a draft' if review.drafts == 1 else 's are drafts'}"
+    return console.style(f"{count} of the small local model: read each sentence before you accept.", "yellow")
 
 
 def warnings(review: Review, console: Console) -> str:

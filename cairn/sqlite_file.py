@@ -131,6 +131,18 @@ def damaged(path: Path, why: str) -> DamagedFile:
     )
 
 
+def require_whole(path: Path) -> None:
+    """Raises DamagedFile unless SQLite finds every page of the file well; reads all of it and changes nothing."""
+    connection = connect(path, create=False, read_only=True)
+    try:
+        with translate_errors(path):
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    finally:
+        connection.close()
+    if found != "ok":
+        raise damaged(path, f"SQLite says: {found}.")
+
+
 def _problem(path: Path, error: sqlite3.Error) -> StorageProblem | None:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF

@@ -216,12 +216,6 @@ class TaskFile:
             raise damaged(self.path, f"The value of '{key}' is not JSON.") from None
         return value
 
-    def check(self) -> None:
-        """Raises DamagedFile unless SQLite finds every page of the file whole; reads all of it."""
-        found = self.rows("PRAGMA integrity_check(1)")[0][0]
-        if found != "ok":
-            raise damaged(self.path, str(found))
-
     def close(self) -> None:
         """Leaves one plain file, without -wal, once the last connection to it closes."""
         self.connection.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cairn.console import Console
+from cairn.console import Console, printable
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
@@ -52,7 +52,7 @@ def opened(chosen: Chosen, console: Console, overrides: dict[str, object] | None
     project = Project.find(chosen.path, exact=chosen.here)
     with Orchestrator.open(project, chosen.settings(project.root, overrides)) as orchestrator:
         for notice in orchestrator.recover():
-            console.note(f"cairn: {notice}")
+            console.note(f"cairn: {printable(notice)}")
         yield orchestrator
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from cairn import git_diff
 from cairn.commands import Chosen, as_json, named_task, opened, task_argument
-from cairn.console import Console
+from cairn.console import Console, printable
 from cairn.task import TaskStatus
 
 SHOWABLE = (TaskStatus.IN_REVIEW,)
@@ -34,9 +36,9 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
         console.json({"id": task.id, **changes_json(changes)})
     elif name_only:
         for name in git_diff.names(changes):
-            console.write(name)
+            console.write(printable(name) if sys.stdout.isatty() else name)
     elif stat:
-        console.write(git_diff.render_stat(git_diff.stat(changes)).rstrip("\n"))
+        console.write(printable(git_diff.render_stat(git_diff.stat(changes)).rstrip("\n")))
     elif changes:
         console.patch(git_diff.render(changes))
     else:

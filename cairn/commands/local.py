@@ -12,8 +12,8 @@ from cairn.console import Console
 def command() -> None:
     """Install or check the small local model for drafts.
 
-    SmolLM2-135M writes one-line docstrings without a key or a network. It cannot plan a task, and about half of its
-    sentences need rewriting: they are marked as drafts.
+    SmolLM2-135M writes one-line docstrings without a key or a network. It cannot plan a task. A strict filter
+    leaves about one sentence in ten; they are marked as drafts, because some of those need rewriting too.
     """
 
 

@@ -120,6 +120,42 @@ def test_a_damaged_ledger_is_named_kept_and_rebuilt_from_the_tasks(project, cair
     assert (project / "new.txt").read_text() == "x\n"
 
 
+def test_a_ledger_that_is_gone_is_built_from_the_tasks_files_and_said_so(project, cairn):
+    cairn("run", "--code", "-", "--accept", stdin=SUBMIT)
+    for path in project.glob(".cairn/cairn.db*"):
+        path.unlink()
+
+    assert cairn("undo").err.startswith("cairn: The ledger was gone; what the tasks' own files know was put back (1).\n")
+    assert [task["status"] for task in listed()] == ["in review"]
+    assert not (project / "new.txt").exists()
+
+
+def test_a_task_whose_file_and_ledger_are_gone_can_still_be_undone(project, cairn):
+    cairn("run", "--code", "-", "--accept", stdin=SUBMIT)
+    for path in [*project.glob(".cairn/cairn.db*"), *project.glob(".cairn/tasks/*")]:
+        path.unlink()
+
+    assert cairn("undo").code == 0
+    assert not (project / "new.txt").exists()
+    assert cairn("list").code == 0
+
+
+def test_an_operation_log_that_came_with_a_repository_cannot_reach_git(repository, cairn):
+    cairn("run", "--code", "-", "--accept", stdin=SUBMIT)
+    with sqlite3.connect(repository / ".cairn/operations.db") as log:
+        log.execute("UPDATE edit SET path = '.git/hooks/post-checkout'")
+        log.execute("UPDATE operation SET state = 'applying'")
+    log.close()
+
+    refused = cairn("list")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert "It names a path that no operation can have: '.git/hooks/post-checkout'." in refused.err
+    assert not (repository / ".git/hooks/post-checkout").exists()
+    assert cairn("doctor", "--repair").code == 0
+    assert cairn("list").code == 0
+
+
 def test_a_damaged_task_file_is_named_and_the_others_stay_usable(project, cairn):
     cairn("run", "--code", "-", stdin=SUBMIT)
     cairn("run", "--code", "-", stdin=SUBMIT.replace("new", "other"))

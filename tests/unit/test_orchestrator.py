@@ -10,6 +10,7 @@ import pytest
 from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import Conflict, IllegalMove, ModelCallFailed, NotFound, UsageProblem
 from cairn.external_functions import function_reference
+from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator, Parts
 from cairn.program import CodeFailed, Finished
 from cairn.project import Project
@@ -86,6 +87,18 @@ def test_the_answers_of_ask_llm_come_from_the_text_model_and_count_as_tokens(des
 
     assert [change.after.data for change in review.changes] == [b"forty-two"]
     assert (review.input_tokens, review.output_tokens) == (7, 3)
+
+
+def test_the_answers_of_a_draft_model_are_counted_for_the_reviewer(desk):
+    class Drafter:
+        name, draft = "drafter", True
+
+        async def complete(self, prompt, *, system="", history=(), on_text=None):
+            return Completion("A sentence.", 1, 1, 0.0, self.name)
+
+    review = desk(text=Drafter()).run('write_file("a.txt", ask_llm("?"))\nsubmit_result("x", ["a.txt"])\n')
+
+    assert review.drafts == 1
 
 
 def test_a_task_that_changes_nothing_and_claims_nothing_needs_no_decision(desk):
