@@ -50,9 +50,7 @@ def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     """Every finding, the machine's first, then the models', then the project's."""
     yield Finding("Python", State.OK, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}")
     yield _sandbox()
-    yield _program(
-        "git", "merges three ways at accept", "Install git: without it, files that both sides changed conflict."
-    )
+    yield _git()
     yield _search()
     yield _model(settings)
     yield _drafts()
@@ -80,14 +78,14 @@ def _sandbox() -> Finding:
     return Finding("sandbox", State.OK, f"Monty {found} runs")
 
 
-def _program(name: str, purpose: str, fix: str) -> Finding:
-    path = shutil.which(name)
-    if path is None:
-        return Finding(name, State.BROKEN, f"not found; it {purpose}", fix)
-    with suppress(OSError, subprocess.TimeoutExpired):
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
-        return Finding(name, State.OK, told.stdout.partition("\n")[0].strip() or path)
-    return Finding(name, State.BROKEN, f"{path} does not run; it {purpose}", fix)
+def _git() -> Finding:
+    path = shutil.which("git")
+    if path is not None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+            return Finding("git", State.OK, told.stdout.partition("\n")[0].strip() or path)
+    fix = "Install git: without it, a file that you and a task both changed is always a conflict."
+    return Finding("git", State.NOTE, "not found, or does not run", fix)
 
 
 def _search() -> Finding:
@@ -143,7 +141,9 @@ def _is_damaged(path: Path) -> bool:
     try:
         require_whole(path)
         if path.name == LEDGER:
-            TaskQueue(path).close()
+            with TaskQueue(path) as queue:
+                queue.tasks(limit=1)
+                queue.events("")
         elif path.name == OPERATIONS:
             _read_operations(path)
         else:

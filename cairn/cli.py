@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -27,6 +28,7 @@ VERBS = {
     "accept": "Take a task's changes into the project.",
     "reject": "Drop a task's changes.",
     "undo": "Take back an accept.",
+    "op": "List what changed the project: accepts and undos.",
     "retry": "Run a task again from today's files.",
     "recipes": "List the built-in recipes, which need no model.",
     "init": "Write a commented settings file.",
@@ -72,6 +74,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict or stale, 130 interrupted.",
 )
@@ -98,11 +101,16 @@ def cli(ctx: click.Context, folder: str | None, here: bool) -> None:
     """
     from cairn.commands import Chosen
 
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
     ctx.obj = Chosen(folder=folder, here=here)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process with the exit code that the design gives its outcome."""
+    # `cairn list >&-`: whoever closed a stream does not want it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows only ASCII gets escapes, not a crash.
         if isinstance(stream, io.TextIOWrapper):

@@ -235,8 +235,7 @@ class Orchestrator:
         """Two accepts of the same change in effect at once could never be told apart again."""
         every = {each.id: each for each in self.project.operations()}
         target = every.get(number)
-        accept = self._accept_behind(target) if target is not None else None
-        if target is None or accept is None or accept.in_effect:
+        if target is None or not target.in_effect or (accept := self._accept_behind(target)).in_effect:
             return
         for since in every.values():
             shared = set(since.paths) & set(accept.paths) and since.task_id == accept.task_id
@@ -354,7 +353,7 @@ def _kept(path: Path) -> Task | None:
 def _why(error: Exception) -> str:
     """The line that `cairn list` shows for a task that an error ended."""
     if isinstance(error, CairnError):
-        return f"{error.what} {error.why}".strip()
+        return " ".join([error.what, *error.why.splitlines()[:1]])
     return f"a bug in Cairn: {type(error).__name__}: {error}"
 
 

@@ -23,6 +23,7 @@ from cairn.progress import (
     Waiting,
     Writing,
 )
+from cairn.task_run import figure
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -134,7 +135,7 @@ def describe_result(result: ExecutionResult) -> str:
         case CodeFailed(error_type=kind, message=message, line=line):
             return f"failed: {one_line(message, 140) or kind} ({kind}, line {line}; {used})"
         case LimitReached(limit=limit, allowed=allowed):
-            return f"stopped at the limit {limit} = {allowed:g} ({used})"
+            return f"stopped at the limit {limit} = {figure(allowed)} ({used})"
         case Crashed(detail=detail):
             return f"the sandbox died: {one_line(detail, 140)} ({used})"
         case Cancelled(detail=detail):

@@ -141,7 +141,11 @@ class Project:
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             planned = plan(changes, files)
-            _require_clean(planned, f"Task {task_id} cannot be accepted", f"cairn diff {task_id}   shows its changes")
+            _require_clean(
+                planned,
+                f"Task {task_id} cannot be accepted",
+                f"cairn diff {task_id}   shows its changes\ncairn retry {task_id}   does it again from today's files",
+            )
             operation = self._carry_out(log, files, task_id, planned.edits, None)
             return Applied(operation, *_figures(planned, folders=True), recovered)
 
@@ -156,7 +160,11 @@ class Project:
             edits = log.edits(target.id)
             owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
             planned = plan(_inverse(edits), files, tidy=False, owners=owners)
-            _require_clean(planned, f"The {target.kind} of task {target.task_id} cannot be taken back", "")
+            _require_clean(
+                planned,
+                f"The {target.kind} of task {target.task_id} cannot be taken back",
+                "Put your own edits of these files aside, then try again.",
+            )
             undo = self._carry_out(log, files, target.task_id, planned.edits, target.id)
             return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered)
 
@@ -327,9 +335,11 @@ def _undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
     if isinstance(which, int):
         target = next((each for each in every if each.id == which), None)
         if target is None:
-            raise NotFound(f"There is no operation {which}.")
+            raise NotFound(f"There is no operation {which}.", fix="cairn op log   shows which there are.")
         if not target.in_effect:
-            raise IllegalMove(f"Operation {which} is taken back already.")
+            raise IllegalMove(
+                f"Operation {which} is taken back already.", fix="cairn op log   shows which are in effect."
+            )
         return target
     target = _last_applied(every, which)
     if target is None:

@@ -30,10 +30,8 @@ def project_path(path: object) -> str:
     for part in parts:
         if len(part.encode()) > NAME_BYTES:
             raise ValueError(f"a name in the path is longer than {NAME_BYTES} bytes: '{part[:40]}...'")
-    if parts and parts[0].lower() in RESERVED:
-        raise PermissionError(f"'{path}' is inside {parts[0]}/, which programs may not touch")
-    if any(part.lower() == ".git" for part in parts):
-        raise PermissionError(f"'{path}' is inside a .git folder, which programs may not touch")
+        if part.lower() in RESERVED:
+            raise PermissionError(f"'{path}' is inside {part}/, which programs may not touch")
     return "/".join(parts) or "."
 
 

@@ -191,6 +191,8 @@ class TaskQueue:
         found = self._select("WHERE id >= ? AND id < ? ORDER BY id LIMIT 6", (wanted, wanted + "~")) if wanted else []
         if len(found) == 1:
             return found[0]
+        if not wanted:
+            raise UsageProblem("The task's id is empty.", fix="cairn list   shows the ids there are.")
         if not found:
             raise NotFound(
                 f"No task has an id that starts with '{prefix}'.", fix="cairn list   shows the tasks there are."

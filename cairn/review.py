@@ -19,15 +19,15 @@ class Claims:
 
     @classmethod
     def compare(cls, submission: Submission | None, changes: ChangeSet) -> Claims:
-        """A folder named with a trailing "/" claims every change below it; a rename may be claimed by either name."""
+        """A folder claims every change below it; a rename may be claimed by either name."""
         claimed = {name.removeprefix("./") for name in (submission.changed_files if submission else ())}
-        folders = tuple(name for name in claimed if name.endswith("/"))
         real = set(changes.paths)
+        folders = tuple(f"{name.rstrip('/')}/" for name in claimed - real)
         aliases = {change.path: change.renamed_from for change in changes if change.renamed_from is not None}
         covered = {path for path in real if path in claimed or path.startswith(folders or ("\0",))}
         covered |= {new for new, old in aliases.items() if {new, old} & covered}
         covered |= {old for new, old in aliases.items() if new in covered}
-        idle = {name for name in claimed - real if not (name in folders and any(p.startswith(name) for p in real))}
+        idle = {name for name in claimed - real if not any(p.startswith(f"{name.rstrip('/')}/") for p in real)}
         return cls(tuple(sorted(covered)), tuple(sorted(idle)), tuple(sorted(real - covered)))
 
     @property

@@ -80,8 +80,8 @@ def diffstat(changes: ChangeSet, console: Console) -> str:
 
 
 def _coloured_graph(graph: str, console: Console) -> str:
-    plus, minus = graph.count("+"), graph.count("-")
     figures = graph.rstrip("+-")
+    plus, minus = graph[len(figures) :].count("+"), graph[len(figures) :].count("-")
     return (
         figures
         + console.style("+" * plus, *["green"] * bool(plus))
@@ -145,6 +145,8 @@ def raise_the_limit(review: Review) -> tuple[str, ...]:
     name, _, value = review.task.reason.removeprefix("limit reached: ").partition(" = ")
     if not value or not review.task.reason.startswith("limit reached"):
         return ()
+    if name == "output_chars":
+        return ("That is what one program may print at all. Print counts and samples, not whole files.",)
     return (f"[limits] {name} = ...   in cairn.toml raises it, or --limit {name}=... for one run.",)
 
 

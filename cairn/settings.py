@@ -136,8 +136,15 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """`CAIRN_MODEL`, `CAIRN_TEXT_MODEL`, and `CAIRN_LIMITS_SECONDS`, `CAIRN_RETRY_ATTEMPTS` and the like."""
     keys = ["model", "text_model"]
     keys += [f"{section}.{name}" for section, model in _SECTIONS.items() for name in model.model_fields]
-    variables = {f"CAIRN_{key.replace('.', '_')}".upper(): key for key in keys}
+    for name in environ:
+        if name.startswith(("CAIRN_LIMITS_", "CAIRN_RETRY_")) and name not in {_variable(key) for key in keys}:
+            raise UsageProblem(f"No setting belongs to the variable {name}.", fix=f"unset {name}")
+    variables = {_variable(key): key for key in keys}
     return _nested({key: environ[variable] for variable, key in variables.items() if environ.get(variable)})
+
+
+def _variable(key: str) -> str:
+    return f"CAIRN_{key.replace('.', '_')}".upper()
 
 
 def _nested(dotted: Mapping[str, object]) -> dict[str, Any]:

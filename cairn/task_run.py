@@ -88,6 +88,11 @@ def _submitted(result: ExecutionResult) -> bool:
     return isinstance(result, Finished) and result.submission is not None
 
 
+def figure(number: float) -> str:
+    """A limit as people write it: 0.5, 60, 5,000,000."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
+
+
 def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
     """The status a task ends in and the reason shown for it; only a submission leads to a review."""
     match result:
@@ -99,7 +104,7 @@ def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
             where = f" in line {line}" if line else ""
             return TaskStatus.FAILED, f"the program failed{where}: {kind}: {message}"
         case LimitReached(limit=limit, allowed=allowed):
-            return TaskStatus.FAILED, f"limit reached: {limit} = {allowed:g}"
+            return TaskStatus.FAILED, f"limit reached: {limit} = {figure(allowed)}"
         case Crashed(detail=detail):
             return TaskStatus.FAILED, f"the sandbox died: {detail}"
         case Cancelled(detail=detail):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cairn.console import Console, printable
+from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
     from cairn.settings import Settings
-    from cairn.task import Task, TaskStatus
+    from cairn.task import Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,5 +58,13 @@ def opened(chosen: Chosen, console: Console, overrides: dict[str, object] | None
 
 
 def named_task(orchestrator: Orchestrator, task_id: str | None, statuses: tuple[TaskStatus, ...], verb: str) -> Task:
-    """The task an id or its prefix names; without an id the only one in `statuses`."""
-    return orchestrator.task(task_id) if task_id else orchestrator.only_task(statuses, verb)
+    """The task an id or its prefix names; without an id the only one in `statuses`. An empty id is no id left out."""
+    return orchestrator.only_task(statuses, verb) if task_id is None else orchestrator.task(task_id)
+
+
+def looked_at(orchestrator: Orchestrator, task_id: str | None, verb: str) -> Task:
+    """As `named_task`, for verbs that only look: without an id the newest in review, else the newest of all."""
+    if task_id is not None:
+        return orchestrator.task(task_id)
+    newest = orchestrator.queue.tasks([TaskStatus.IN_REVIEW], limit=1) or orchestrator.queue.tasks(limit=1)
+    return newest[0] if newest else orchestrator.only_task((), verb)

@@ -7,11 +7,8 @@ import sys
 import click
 
 from cairn import git_diff
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands import Chosen, as_json, looked_at, opened, task_argument
 from cairn.console import Console, printable
-from cairn.task import TaskStatus
-
-SHOWABLE = (TaskStatus.IN_REVIEW,)
 
 
 @click.command("diff")
@@ -28,7 +25,7 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        task = named_task(orchestrator, task_id, SHOWABLE, "diff")
+        task = looked_at(orchestrator, task_id, "diff")
         changes = orchestrator.changes(task)
     if as_json:
         from cairn.json_output import changes_json

@@ -6,9 +6,8 @@ import time
 
 import click
 
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands import Chosen, as_json, looked_at, opened, task_argument
 from cairn.console import Console, one_line
-from cairn.task import OPEN
 
 
 @click.command("log")
@@ -25,7 +24,7 @@ def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
 
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        task = named_task(orchestrator, task_id, tuple(OPEN), "log")
+        task = looked_at(orchestrator, task_id, "log")
         events = orchestrator.queue.events(task.id)
         calls = orchestrator.review(task).calls
     if as_json:

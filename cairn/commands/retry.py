@@ -22,7 +22,7 @@ def command(chosen: Chosen, task_id: str | None, accept: bool, verbose: bool, as
     It gets a new id. A task that was in review is rejected in its favour.
     """
     console = Console(as_json=as_json)
-    open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED)
+    open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.REJECTED)
     with opened(chosen, console) as orchestrator:
         task = orchestrator.retry(named_task(orchestrator, task_id, open_to_retry, "retry"))
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,9 @@ def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accep
     from cairn.worker import Worker
 
     console.note(f"cairn: task {task.id}: {printable(task.request)}")
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        # A closed terminal or a time-out of a CI ends the task as Ctrl-C does: no worker stays behind.
+        signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with ProgressLines(verbose=verbose) as progress:
             review = asyncio.run(Worker(orchestrator).run_task(task.id, progress))
@@ -122,6 +126,13 @@ def _overrides(model: str | None, text_model: str | None, limits: tuple[str, ...
     return overrides
 
 
+def _file_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise UsageProblem(f"{path} is not a file.", fix="Name a Python program.")
+    with path.open("rb") as file:
+        return file.read(PROGRAM_BYTES + 1)
+
+
 def _program(request: str | None, code: str | None) -> str | None:
     """The text of --code, None for a sentence. Refuses neither, an empty sentence, and an unreadable file."""
     if code is None:
@@ -129,11 +140,13 @@ def _program(request: str | None, code: str | None) -> str | None:
             raise UsageProblem("There is no task to do.", fix='cairn run "add docstrings"   or   cairn run --code FILE')
         return None
     try:
-        data = sys.stdin.buffer.read() if code == "-" else Path(code).read_bytes()
+        data = sys.stdin.buffer.read(PROGRAM_BYTES + 1) if code == "-" else _file_bytes(Path(code))
     except OSError as error:
         raise UsageProblem(f"Cannot read the program {code}.", f"{error.strerror}.", "Name a readable file.") from None
     if len(data) > PROGRAM_BYTES:
-        raise UsageProblem(f"{code} is too large for a program: {len(data):,} bytes.", fix="Name a Python program.")
+        raise UsageProblem(
+            f"{code} is too large for a program: more than {PROGRAM_BYTES:,} bytes.", fix="Name a Python program."
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

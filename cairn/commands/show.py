@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands import Chosen, as_json, looked_at, opened, task_argument
 from cairn.console import Console
-from cairn.task import OPEN
 
 
 @click.command("show")
@@ -25,7 +24,7 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
 
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        review = orchestrator.review(named_task(orchestrator, task_id, tuple(OPEN), "show"))
+        review = orchestrator.review(looked_at(orchestrator, task_id, "show"))
     if as_json:
         console.json(review_json(review))
         return

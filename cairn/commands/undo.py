@@ -1,4 +1,4 @@
-"""`cairn undo`: the files as they were before an accept."""
+"""`cairn undo`: the files as they were before an accept, or before another undo."""
 
 from __future__ import annotations
 
@@ -6,25 +6,41 @@ import click
 
 from cairn.commands import Chosen, as_json, opened, task_argument
 from cairn.console import Console
+from cairn.errors import UsageProblem
+from cairn.task import TaskStatus
 
 
 @click.command("undo")
 @task_argument
+@click.option(
+    "--op",
+    "operation",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take back operation N of `cairn op log`, undo or not.",
+)
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
+def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json: bool) -> None:
     """Take back an accept.
 
-    It is the last one, or with an ID the one of that task.
+    It is the last one, or with an ID the one of that task, or with --op any one by its number; an undo can be taken
+    back in that way too.
 
     What you edited since stays: undo merges three ways too. On a conflict nothing is written.
     """
     console = Console(as_json=as_json)
+    if task_id and operation is not None:
+        raise UsageProblem("An ID and --op name two things to take back.", fix=f"cairn undo --op {operation}")
     with opened(chosen, console) as orchestrator:
-        task, undone = orchestrator.undo(orchestrator.task(task_id) if task_id else None)
+        task, undone = orchestrator.undo(orchestrator.task(task_id) if task_id else None, operation=operation)
     if as_json:
         from cairn.json_output import undone_json
 
         console.json(undone_json(task, undone))
-    console.write(f"Took back {task.id}: {undone.in_words()}.")
-    console.note(f"It is in review again:  cairn accept {task.id}   or   cairn reject {task.id}")
+    what = "" if undone.operation.undoes is None else f"operation {undone.operation.id}, an undo of "
+    console.write(f"Took back {what}{task.id}: {undone.in_words()}.")
+    if task.status is TaskStatus.ACCEPTED:
+        console.note(f"It is accepted again:  cairn undo {task.id}   takes it back.")
+    else:
+        console.note(f"It is in review again:  cairn accept {task.id}   or   cairn reject {task.id}")

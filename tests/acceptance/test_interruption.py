@@ -62,6 +62,18 @@ def test_ctrl_c_stops_a_spinning_program_and_keeps_its_work(project, cairn):
     assert tree(project) == before
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_or_a_timeout_ends_the_task_and_its_worker(project, cairn, ending):
+    process = started(program=SPIN)
+
+    process.send_signal(ending)
+    _out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130, err
+    assert workers_of(process.pid) == []
+    assert [task["status"] for task in listed()] == ["cancelled"]
+
+
 def test_a_second_ctrl_c_ends_the_command_at_once(project, cairn):
     process = started(program=SPIN)
 
@@ -125,7 +137,9 @@ def test_a_ledger_that_is_gone_is_built_from_the_tasks_files_and_said_so(project
     for path in project.glob(".cairn/cairn.db*"):
         path.unlink()
 
-    assert cairn("undo").err.startswith("cairn: The ledger was gone; what the tasks' own files know was put back (1).\n")
+    assert cairn("undo").err.startswith(
+        "cairn: The ledger was gone; what the tasks' own files know was put back (1).\n"
+    )
     assert [task["status"] for task in listed()] == ["in review"]
     assert not (project / "new.txt").exists()
 

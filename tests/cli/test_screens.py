@@ -308,6 +308,7 @@ def test_an_edit_of_the_same_line_is_a_conflict_and_nothing_is_written(project, 
 cairn: Task TASK1 cannot be accepted: 1 path in conflict. Nothing was written.
   src/app.py: the same lines changed on both sides (line 2).
   cairn diff TASK1   shows its changes
+  cairn retry TASK1   does it again from today's files
 """,
         )
     )
@@ -353,6 +354,8 @@ cairn: No task has an id that starts with 'aeiou'.
         (("run", "x", "-m", "no-such-model"), 1),
         (("undo",), 3),
         (("show", "zzzz"), 3),
+        (("accept", ""), 2),
+        (("run", "--code", "/dev/zero"), 2),
         (("bogus",), 2),
         (("list", "--bogus"), 2),
         (("-C", "no/such/folder", "list"), 3),

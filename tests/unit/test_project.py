@@ -234,7 +234,7 @@ def test_a_conflict_names_every_path_and_writes_nothing(at, root):
         "binary: binary file changed on both sides.\n"
         "gone/last: changed in the project, deleted or moved away by the task.\n"
         "text: the same lines changed on both sides (line 4).\n"
-        "cairn diff abc   shows its changes"
+        "cairn diff abc   shows its changes\ncairn retry abc   does it again from today's files"
     )
     assert caught.value.paths == ("binary", "gone/last", "text")
     assert (snapshot(root, folders=True), at.operations()) == (whole, ())

@@ -46,8 +46,9 @@ def test_a_path_has_one_spelling(written, meant):
         (
             "sub/.git/hooks/x",
             PermissionError,
-            "'sub/.git/hooks/x' is inside a .git folder, which programs may not touch",
+            "'sub/.git/hooks/x' is inside .git/, which programs may not touch",
         ),
+        ("sub/.Cairn/x", PermissionError, "'sub/.Cairn/x' is inside .Cairn/, which programs may not touch"),
         (".cairn/cairn.db", PermissionError, "'.cairn/cairn.db' is inside .cairn/, which programs may not touch"),
         ("", ValueError, "the path is empty; the project's root is '.'"),
         ("a\0b", ValueError, "the path contains a NUL character"),

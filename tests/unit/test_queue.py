@@ -65,7 +65,10 @@ def test_a_prefix_of_none_is_not_found_and_a_prefix_of_two_names_both(queue):
 
     with pytest.raises(UsageProblem, match=f"'{shared}' fits more than one task"):
         queue.get(shared)
-    for missing in ("aaaa", "", "  ", "%", "_", "x~", "'"):
+    for empty in ("", "  "):
+        with pytest.raises(UsageProblem, match="The task's id is empty"):
+            queue.get(empty)
+    for missing in ("aaaa", "%", "_", "x~", "'"):
         with pytest.raises(NotFound, match="No task has an id that starts with"):
             queue.get(missing)
 
