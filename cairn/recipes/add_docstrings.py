@@ -30,7 +30,7 @@
 # ///
 
 # The sentence comes from a language model, if there is one and its answer stands up to `usable`; else it is made from
-# the signature alone and says only what the signature says. Left alone: names that begin with _, nested functions,
+# the code: the result of a function that is one `return`, or what the signature says. Left alone: names that begin with _, nested functions,
 # overloads, setters, bodies that are only `...`, one-line functions, methods that inherit a docstring, and test files.
 import re
 
@@ -240,6 +240,19 @@ def sentence_from_signature(item, marks, room):
     return "Takes several arguments." if len(words) > 2 else ""
 
 
+def sentence_from_return(item, lines, marks, room):
+    """The result as the code has it, for a function that is one `return`; "" for any other."""
+    body = lines[item["body_line"] - 1 : item["end"]]
+    plain = all([mark.split(".")[-1] in PLAIN_DECORATORS + list(PROPERTIES) for mark in marks])
+    if len(body) != 1 or not plain or item["signature"].startswith("async "):
+        return ""
+    found = re.match(r"return ([^#\\\\`]+)$", body[0].strip())
+    if found is None or '"' in found.group(1) or not re.search(r"[A-Za-z_]\w*[ .(\[]", found.group(1)):
+        return ""  # a bare name or number says less than the signature does
+    text = f"Returns `{found.group(1).strip()}`."
+    return text if len(text) <= room else ""
+
+
 # --- a sentence from a model ------------------------------------------------------------------------------------------
 
 
@@ -302,8 +315,9 @@ def with_docstrings(items, lines, asking, counts):
         text = sentence_from_model(item, lines, room, asking)
         source = "model"
         if not text:
-            text = sentence_from_signature(item, decorators(item, lines), room)
-            source = "signature"
+            marks = decorators(item, lines)
+            text = sentence_from_return(item, lines, marks, room) or sentence_from_signature(item, marks, room)
+            source = "code"
         if not text:
             counts["none"] += 1
             continue
@@ -330,17 +344,17 @@ def several(count, what):
 
 def summary_of(changed, counts, asking, path):
     """What happened, for the person who reviews it."""
-    total = counts["model"] + counts["signature"]
+    total = counts["model"] + counts["code"]
     if not total:
         text = f"Nothing to do: every public function in {path} that can get a docstring has one."
     elif counts["model"]:
         text = (
             f"Added {several(total, 'docstring')} in {several(len(changed), 'file')}: {counts['model']} written by the"
-            f" language model (drafts: read each one), {counts['signature']} made from the signature alone."
+            f" language model (drafts: read each one), {counts['code']} made from the code itself."
         )
     else:
         text = (
-            f"Added {several(total, 'docstring')} in {several(len(changed), 'file')}, made from the signatures alone."
+            f"Added {several(total, 'docstring')} in {several(len(changed), 'file')}, made from the code itself."
         )
     if total and asking["stopped"] == "none":
         text += " No language model is set up; `cairn local install` fetches a small one that writes drafts."
@@ -363,7 +377,7 @@ def main():
     files = search_files(pattern)
     failed = []
     asking = {"stopped": "", "failures": 0, "in_a_row": 0, "refused": 0}
-    counts = {"model": 0, "signature": 0, "none": 0, "inherited": 0, "tests": 0}
+    counts = {"model": 0, "code": 0, "none": 0, "inherited": 0, "tests": 0}
     if not is_test(path + "/x.py") and not is_test(path):
         counts["tests"] = len([file for file in files if is_test(file)])
         files = [file for file in files if not is_test(file)]

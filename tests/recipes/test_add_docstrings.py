@@ -100,7 +100,7 @@ async def test_without_a_model_each_sentence_says_what_the_signature_says(worksh
     outcome = await workshop.recipe("add_docstrings")
     after = workshop.text("shop.py")
     assert docstrings(after) == {
-        "Shop.open": "Takes hour (default 9) and quietly (default False); returns a bool.",
+        "Shop.open": "Returns `hour > 8`.",
         "Shop.size": "A computed property that gives an int.",
         "Shop.tax": "Takes price and any further arguments; returns a float.",
         "Shop.fetch": "Takes url; returns bytes or None when awaited.",
@@ -111,7 +111,7 @@ async def test_without_a_model_each_sentence_says_what_the_signature_says(worksh
     }
     assert tree_without_docstrings(after.encode()) == tree_without_docstrings(SHOP.encode())
     assert outcome.summary == (
-        "Added 7 docstrings in 1 file, made from the signatures alone. No language model is set up; "
+        "Added 7 docstrings in 1 file, made from the code itself. No language model is set up; "
         "`cairn local install` fetches a small one that writes drafts."
     )
     assert outcome.submission.changed_files == ("shop.py",)
@@ -270,7 +270,7 @@ async def test_a_model_s_sentence_is_taken_when_it_stands_up(workshop, answer, s
     assert docstrings(workshop.text("leap.py")) == {"is_leap": sentence}
     assert outcome.summary == (
         "Added 1 docstring in 1 file: 1 written by the language model (drafts: read each one), "
-        "0 made from the signature alone."
+        "0 made from the code itself."
     )
     assert LEAP.rstrip() in model.asked[0].prompt
     assert "the Python function is_leap" in model.asked[0].prompt
@@ -299,9 +299,9 @@ async def test_a_model_s_sentence_is_taken_when_it_stands_up(workshop, answer, s
 async def test_a_model_s_sentence_that_does_not_fit_gives_way_to_the_signature(workshop, answer):
     workshop.write(leap_py=LEAP)
     outcome = await workshop.recipe("add_docstrings", model=Script(answer))
-    assert docstrings(workshop.text("leap.py")) == {"is_leap": "Takes year; returns a bool."}
+    assert docstrings(workshop.text("leap.py")) == {"is_leap": "Returns `year % 4 == 0`."}
     assert outcome.summary == (
-        "Added 1 docstring in 1 file, made from the signatures alone. "
+        "Added 1 docstring in 1 file, made from the code itself. "
         "For 1 function the model gave no sentence that fits the code."
     )
 
