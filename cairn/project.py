@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cairn.changes import Change, ChangeSet, EntryKind
-from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
+from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem, UsageProblem
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, naming
@@ -267,6 +267,8 @@ class Project:
             return Conflict(what, back, "Try again.", paths=(error.path, *kept))
         if isinstance(error, StorageProblem):
             return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
+        if isinstance(error, KeyboardInterrupt):
+            return Interrupted(f"The {operation.kind} of task {operation.task_id} was stopped.", back)
         return error
 
     def _recover(self, log: OperationLog, files: ProjectFiles) -> Recovered | None:
