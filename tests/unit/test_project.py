@@ -695,7 +695,7 @@ def test_ctrl_c_at_any_point_of_an_undo_leaves_it_undone_or_not(tmp_path):
         hit, caught = attempted(root, point, KeyboardInterrupt(), lambda at: at.undo())
         if not hit:
             break
-        assert type(caught) is Interrupted
+        assert type(caught) in {KeyboardInterrupt, Interrupted}  # the plain one before anything was written
         assert snapshot(root) == AFTER, point
         assert [str(each.state) for each in Project(root).operations()] == ["applied"]
         assert Project(root).recover() is None
