@@ -7,17 +7,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cairn.errors import DamagedFile
+from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
+from cairn.errors import DamagedFile, StorageProblem
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
 from cairn.project import OPERATIONS, Project
+from cairn.project_files import ProjectFiles
 from cairn.queue import LEDGER, TaskQueue
 from cairn.sqlite_file import require_whole
 from cairn.task_file import TaskFile
@@ -25,6 +29,7 @@ from cairn.task_file import TaskFile
 if TYPE_CHECKING:
     from cairn.settings import Settings
 
+NAMES_SHOWN = 4
 TESTED_MONTY = "1.4.0"
 
 
@@ -123,11 +128,36 @@ def _storage(project: Project) -> Iterator[Finding]:
     if not project.state.exists():
         yield Finding("project", State.OK, f"{project.root} (no tasks yet)")
         return
-    size = sum(path.stat().st_size for path in project.state.rglob("*") if path.is_file())
-    yield Finding("project", State.OK, f"{project.root}, {size / 1e6:.1f} MB in .cairn")
+    yield Finding("project", State.OK, str(project.root))
+    yield from _disk_use(project)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.root)} is damaged", fix)
+
+
+def _disk_use(project: Project) -> Iterator[Finding]:
+    files = state_files(project.root, now=time.time())
+    sizes = Counter[Part]()
+    for each in files:
+        sizes[each.part] += each.size
+    parts = ", ".join(f"{part} {size_in_words(sizes[part])}" for part in Part if part in sizes)
+    yield Finding("disk", State.OK, f".cairn has {size_in_words(sizes.total())}: {parts}")
+    left_over = [each for each in files if each.part is Part.LEFT_OVER]
+    with suppress(StorageProblem), ProjectFiles(project.root) as root:
+        left_over += temporary_files(root, project.operations())
+    if left_over:
+        size = size_in_words(sum(each.size for each in left_over))
+        detail = f"{len(left_over)} left by killed commands, {size}: {_names(left_over)}"
+        yield Finding("files", State.NOTE, detail, "cairn gc   deletes them.")
+    kept = [each for each in files if each.part in {Part.SET_ASIDE, Part.KEPT}]
+    if kept:
+        detail = f"{len(kept)} set aside or kept for you: {_names(kept)}"
+        yield Finding("files", State.NOTE, detail, "Delete them yourself when you need nothing in them any more.")
+
+
+def _names(files: Sequence[StoredFile]) -> str:
+    shown = ", ".join(each.path for each in files[:NAMES_SHOWN])
+    return shown + (f" and {len(files) - NAMES_SHOWN} more" if len(files) > NAMES_SHOWN else "")
 
 
 def damaged_files(project: Project) -> tuple[Path, ...]:

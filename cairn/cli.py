@@ -31,6 +31,7 @@ VERBS = {
     "op": "List what changed the project: accepts and undos.",
     "retry": "Run a task again from today's files.",
     "recipes": "List the built-in recipes, which need no model.",
+    "gc": "Delete old tasks and what is past undoing.",
     "init": "Write a commented settings file.",
     "doctor": "Say what is missing here and how to mend it.",
     "local": "Install or check the small local model for drafts.",

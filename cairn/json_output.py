@@ -13,6 +13,7 @@ from cairn.review import Review
 from cairn.task import Task
 
 if TYPE_CHECKING:
+    from cairn.clean_up import CleanedUp
     from cairn.project import Applied, Operation, Undone
 
 
@@ -123,4 +124,15 @@ def operation_json(operation: Operation) -> dict[str, Any]:
         "state": str(operation.state),
         "in_effect": operation.in_effect,
         "paths": list(operation.paths),
+    }
+
+
+def cleaned_up_json(done: CleanedUp) -> dict[str, Any]:
+    """What `gc` deleted, or would; `kept` names files that only a person deletes."""
+    return {
+        "tasks": [task.id for task in done.tasks],
+        "operations": [operation.id for operation in done.operations],
+        "left_over": [each.path for each in done.left_over],
+        "bytes": done.freed,
+        "kept": [each.path for each in done.kept],
     }

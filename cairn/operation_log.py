@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -190,6 +190,27 @@ class OperationLog:
         """The ledger knows its present state."""
         self._db.execute("UPDATE operation SET recorded = 1 WHERE id = ?", (identifier,))
 
+    def stored_bytes(self, identifier: int) -> int:
+        """How much content of the project it holds, before and after."""
+        query = (
+            "SELECT SUM(IFNULL(LENGTH(before_data), 0) + IFNULL(LENGTH(after_data), 0)) FROM edit WHERE operation = ?"
+        )
+        (found,) = self._db.execute(query, (identifier,)).fetchone()
+        return int(found or 0)
+
+    def drop(self, identifiers: Sequence[int]) -> None:
+        """These can never be undone again, and are listed no more; their numbers are not given anew."""
+        with transaction(self._db):
+            for identifier in identifiers:
+                self._db.execute("DELETE FROM edit WHERE operation = ?", (identifier,))
+                self._db.execute("DELETE FROM operation WHERE id = ?", (identifier,))
+
+    def compact(self) -> None:
+        """Gives the room of what was dropped back to the disk; where that is not possible, it is used again later."""
+        with suppress(sqlite3.OperationalError):  # read by another process, or no room for the copy that it needs
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _turn(self, identifier: int | None, state: OperationState) -> None:
         """Undone and applied alternate along the chain of undos down to the accept, which the ledger must follow."""
         while identifier is not None:
@@ -219,6 +240,30 @@ class OperationLog:
             finished_at,
             tuple(path for (path,) in paths),
         )
+
+
+def expired(
+    every: Sequence[Operation], *, before: float, newest: int, open_tasks: Collection[str]
+) -> tuple[Operation, ...]:
+    """Those that need not stay undoable: all that belongs to the same accept is older than `before`.
+
+    None of the `newest` operations, none of a task in `open_tasks`, and none that is not settled or not recorded.
+    """
+    root: dict[int, int] = {}  # operation -> the accept that its chain of undos began with
+    for each in every:
+        root[each.id] = each.id if each.undoes is None else root.get(each.undoes, each.undoes)
+    recent = {each.id for each in sorted(every, key=lambda each: each.id)[len(every) - min(newest, len(every)) :]}
+    settled = {OperationState.APPLIED, OperationState.UNDONE}
+    kept = {
+        root[each.id]
+        for each in every
+        if each.id in recent
+        or each.task_id in open_tasks
+        or (each.finished_at or each.started_at) >= before
+        or each.state not in settled
+        or not each.recorded
+    }
+    return tuple(each for each in every if root[each.id] not in kept)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

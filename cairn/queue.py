@@ -16,7 +16,7 @@ from typing import Self
 
 from cairn.errors import IllegalMove, NotFound, UsageProblem
 from cairn.sqlite_file import connect, transaction, translate_errors
-from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, new_id, require_move
+from cairn.task import MOVES, OPEN, CodeOrigin, Outcome, Task, TaskStatus, new_id, require_move
 
 LEASE_SECONDS = 30.0
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
@@ -271,6 +271,21 @@ class TaskQueue:
             rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
         now = self._clock()
         return tuple(_task(row) for *row, owner, until in rows if until < now or Owner.parse(owner).is_gone())
+
+    def ended(self, before: float) -> tuple[Task, ...]:
+        """Tasks that nobody runs, waits for or reviews, and that last moved before then; the oldest first."""
+        marks = ",".join("?" * len(OPEN))
+        tail = f"WHERE status NOT IN ({marks}) AND changed_at < ? ORDER BY changed_at, rowid"
+        return tuple(self._select(tail, (*OPEN, before)))
+
+    def forget(self, task: Task, remove: Callable[[], None]) -> bool:
+        """Deletes the task and its moves in one transaction with whatever `remove` deletes; False if it moved since."""
+        with self._writing() as db:
+            gone = db.execute("DELETE FROM task WHERE id = ? AND status = ?", (task.id, task.status)).rowcount == 1
+            if gone:
+                db.execute("DELETE FROM event WHERE task = ?", (task.id,))
+                remove()
+        return gone
 
     def _moved(self, row: tuple[object, ...] | None, task_id: str, status: TaskStatus) -> Task:
         if row is None:

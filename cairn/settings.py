@@ -70,6 +70,17 @@ class RetrySettings(_Section):
     call_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(180.0, description="deadline of one call in seconds")
 
 
+class KeepSettings(_Section):
+    """What `cairn gc` leaves; it deletes only when it is called."""
+
+    days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30, description="days that `cairn gc` keeps ended tasks, and accepts and undos so that they can be taken back"
+    )
+    operations: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        20, description="the newest accepts and undos, which it keeps however old they are"
+    )
+
+
 class Settings(_Section):
     """Everything that can be set; immutable once loaded."""
 
@@ -79,6 +90,7 @@ class Settings(_Section):
     text_model: str | None = Field(None, description="the model behind ask_llm; the same one when not set")
     limits: LimitSettings = Field(default_factory=LimitSettings)  # type: ignore[arg-type]
     retry: RetrySettings = Field(default_factory=RetrySettings)  # type: ignore[arg-type]
+    keep: KeepSettings = Field(default_factory=KeepSettings)  # type: ignore[arg-type]
 
     @field_validator("model", "text_model")
     @classmethod
@@ -98,7 +110,11 @@ class Settings(_Section):
         return cls(**merged)
 
 
-_SECTIONS: Mapping[str, type[BaseModel]] = {"limits": LimitSettings, "retry": RetrySettings}
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "limits": LimitSettings,
+    "retry": RetrySettings,
+    "keep": KeepSettings,
+}
 
 
 def _layers(root: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -136,8 +152,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """`CAIRN_MODEL`, `CAIRN_TEXT_MODEL`, and `CAIRN_LIMITS_SECONDS`, `CAIRN_RETRY_ATTEMPTS` and the like."""
     keys = ["model", "text_model"]
     keys += [f"{section}.{name}" for section, model in _SECTIONS.items() for name in model.model_fields]
+    sections = tuple(f"CAIRN_{section}_".upper() for section in _SECTIONS)
     for name in environ:
-        if name.startswith(("CAIRN_LIMITS_", "CAIRN_RETRY_")) and name not in {_variable(key) for key in keys}:
+        if name.startswith(sections) and name not in {_variable(key) for key in keys}:
             raise UsageProblem(f"No setting belongs to the variable {name}.", fix=f"unset {name}")
     variables = {_variable(key): key for key in keys}
     return _nested({key: environ[variable] for variable, key in variables.items() if environ.get(variable)})

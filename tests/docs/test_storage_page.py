@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 
+import pytest
+
+from cairn.operation_log import OperationLog
+from cairn.queue import TaskQueue
+from cairn.sqlite_file import connect
 from cairn.task_file import TaskFile
 
-PAGE = Path(__file__).parents[2] / "docs/storage.md"
+PAGE = (Path(__file__).parents[2] / "docs/storage.md").read_text(encoding="utf-8")
+LEDGER, OPERATIONS = "## The ledger: cairn.db", "## The operations: operations.db"
 
 
 def plain(statement):
     return " ".join(statement.split()).rstrip(";")
 
 
-def test_the_page_has_every_table_and_index_of_a_task_file_and_no_other(tmp_path):
-    blocks = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    shown = [plain(one) for block in blocks for one in block.split(";") if one.strip()]
-    with TaskFile.create(tmp_path / "t.db", base=tmp_path) as file:
-        made = file.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
-    assert sorted(shown) == sorted(plain(str(sql)) for (sql,) in made)
+def statements(part):
+    """A trigger's text has semicolons of its own; SQLite knows where it ends."""
+    shown, one = [], ""
+    for line in "".join(re.findall(r"```sql\n(.*?)```", part, re.DOTALL)).splitlines(keepends=True):
+        one += line
+        if sqlite3.complete_statement(one):
+            shown.append(plain(one))
+            one = ""
+    return sorted(shown)
+
+
+def made(path):
+    connection = connect(path)
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
+    kept = sorted(plain(sql) for (sql,) in found.fetchall())
+    connection.close()
+    return kept
+
+
+@pytest.fixture
+def files(tmp_path):
+    TaskFile.create(tmp_path / "task.db", base=tmp_path).close()
+    TaskQueue(tmp_path / "ledger.db").close()
+    with OperationLog.opened(tmp_path / "operations.db"):
+        pass
+    return tmp_path
+
+
+def test_the_page_has_every_table_index_and_trigger_of_each_file_and_no_other(files):
+    task, rest = PAGE.split(LEDGER)
+    ledger, operations = rest.split(OPERATIONS)
+
+    assert statements(task) == made(files / "task.db")
+    assert statements(ledger) == made(files / "ledger.db")
+    assert statements(operations) == made(files / "operations.db")

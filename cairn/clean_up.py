@@ -1,0 +1,135 @@
+"""What `cairn gc` deletes: ended tasks and operations past their time, and what killed commands left.
+
+It never touches a task that waits, runs or is in review, an operation that is to stay undoable, what was set aside as
+damaged, or what was kept for a person to look at. Killed at any point, it leaves nothing that the next one does not
+finish.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cairn.disk_use import Part, StoredFile, remove, state_files, temporary_files
+from cairn.operation_log import Operation, OperationLog, expired
+from cairn.orchestrator import Orchestrator
+from cairn.project import OPERATIONS
+from cairn.project_files import ProjectFiles, naming
+from cairn.sqlite_file import COMPANIONS, translate_errors
+from cairn.task import OPEN, Task
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedUp:
+    """What was deleted, or would be; `kept` is what Cairn never deletes by itself and a person may."""
+
+    tasks: tuple[Task, ...]
+    operations: tuple[Operation, ...]
+    left_over: tuple[StoredFile, ...]
+    freed: int
+    kept: tuple[StoredFile, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.operations or self.left_over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Operations that go, and the bytes they take; those that stay."""
+
+    operations: tuple[Operation, ...]
+    freed: int
+    staying: tuple[Operation, ...]
+
+
+def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | None = None) -> CleanedUp:
+    """Deletes what is older than the settings under `keep` say, and reports it; with `dry_run` only reports."""
+    now = time.time() if now is None else now
+    keep = orchestrator.settings.keep
+    before = now - keep.days * DAY
+    root = orchestrator.project.root
+    with orchestrator.project.locked(), ProjectFiles(root) as files:
+        stored = state_files(root, now=now)
+        left_over = _left_over(orchestrator, files, stored, dry_run=dry_run)
+        past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
+        tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
+        return CleanedUp(
+            tasks=tasks,
+            operations=past.operations,
+            left_over=left_over,
+            freed=freed + past.freed + sum(each.size for each in left_over),
+            kept=tuple(each for each in stored if each.part in {Part.SET_ASIDE, Part.KEPT}),
+        )
+
+
+def _left_over(
+    orchestrator: Orchestrator, files: ProjectFiles, stored: tuple[StoredFile, ...], *, dry_run: bool
+) -> tuple[StoredFile, ...]:
+    found = [each for each in stored if each.part is Part.LEFT_OVER]
+    found += temporary_files(files, orchestrator.project.operations())
+    if dry_run:
+        return tuple(found)
+    removed = []
+    for each in found:
+        with naming(each.path):
+            removed += [each] if remove(files, each.path) else []
+    return tuple(removed)
+
+
+def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_run: bool) -> _Past:
+    path = orchestrator.project.state / OPERATIONS
+    if not path.exists():
+        return _Past((), 0, ())
+    open_tasks = {task.id for task in orchestrator.queue.tasks(OPEN)}
+    with OperationLog.opened(path) as log:
+        every = log.every()
+        going = expired(every, before=before, newest=newest, open_tasks=open_tasks)
+        freed = sum(log.stored_bytes(each.id) for each in going)
+        if going and not dry_run:
+            size = _size(path)
+            log.drop([each.id for each in going])
+            log.compact()
+            freed = max(0, size - _size(path))
+    return _Past(going, freed, tuple(each for each in every if each not in going))
+
+
+def _tasks(
+    orchestrator: Orchestrator, before: float, staying: tuple[Operation, ...], *, dry_run: bool
+) -> tuple[tuple[Task, ...], int]:
+    needed = {each.task_id for each in staying}
+    gone, freed = [], 0
+    for task in orchestrator.queue.ended(before):
+        path = orchestrator.project.state / "tasks" / f"{task.id}.db"
+        size = _size(path)
+        if task.id in needed or not (dry_run or _forget(orchestrator, task, path)):
+            continue
+        gone.append(task)
+        freed += size
+    return tuple(gone), freed
+
+
+def _forget(orchestrator: Orchestrator, task: Task, path: Path) -> bool:
+    """The file goes before the ledger's row is gone for certain: a file without a row could never be told from work."""
+
+    def delete() -> None:
+        with translate_errors(path):
+            for each in _with_companions(path):
+                each.unlink(missing_ok=True)
+
+    return orchestrator.queue.forget(task, delete)
+
+
+def _with_companions(path: Path) -> tuple[Path, ...]:
+    return (path, *(path.with_name(path.name + end) for end in COMPANIONS))
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for each in _with_companions(path):
+        with suppress(OSError):
+            total += each.stat().st_size
+    return total

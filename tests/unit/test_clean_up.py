@@ -1,0 +1,211 @@
+"""`cairn gc` over real parts: what goes, and above all what stays."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from cairn import clean_up as module
+from cairn.clean_up import DAY, clean_up
+from cairn.errors import DiskFull
+from cairn.operation_log import OperationLog
+from cairn.settings import KeepSettings, Settings
+from cairn.task import CodeOrigin, TaskStatus
+from tests.conftest import tree
+from tests.unit.test_orchestrator import EDITS, WRITES, Desk
+
+FAILS = "read_file('missing')\nsubmit_result('x', [])\n"
+LATER = 31 * DAY
+
+
+@pytest.fixture
+def made(project):
+    desk = Desk(project)
+    desk.orchestrator.settings = Settings(keep=KeepSettings(days=30, operations=0))
+    yield desk
+    desk.orchestrator.close()
+
+
+def one_of_each(made):
+    """Tasks in every status, by its word; `undone` is in review with an accept that was taken back."""
+    work = made.orchestrator
+    tasks = {name: made.run(WRITES).task for name in ("accepted", "rejected", "in review", "undone")}
+    tasks["failed"] = made.run(FAILS).task
+    tasks["undone"] = work.accept(tasks["undone"])[0]
+    tasks["undone"] = work.undo(tasks["undone"])[0]
+    tasks["accepted"] = work.accept(tasks["accepted"])[0]
+    tasks["rejected"] = work.reject(tasks["rejected"])
+    for name in ("queued", "cancelled"):
+        tasks[name] = work.submit("later", CodeOrigin("file", "p.py", WRITES))
+    tasks["cancelled"] = work.queue.move(tasks["cancelled"], TaskStatus.CANCELLED)
+    return {name: work.task(task.id) for name, task in tasks.items()}
+
+
+def names(tasks, found):
+    return {name for name, task in tasks.items() if task.id in {each.id for each in found}}
+
+
+def files(made):
+    return {path.stem for path in (made.orchestrator.project.state / "tasks").glob("*.db")}
+
+
+def test_nothing_goes_before_its_time(made):
+    tasks = one_of_each(made)
+    before = (made.orchestrator.queue.tasks(), made.orchestrator.project.operations(), files(made))
+
+    done = clean_up(made.orchestrator, now=time.time() + 29 * DAY)
+
+    assert not done
+    assert done.freed == 0
+    assert (made.orchestrator.queue.tasks(), made.orchestrator.project.operations(), files(made)) == before
+    assert len(tasks) == len(before[0])
+
+
+def test_past_their_time_ended_tasks_go_and_open_ones_stay_with_their_undo(made, project):
+    tasks = one_of_each(made)
+    content = tree(project)
+    left = {tasks[name].id for name in ("in review", "undone")}
+
+    told = clean_up(made.orchestrator, now=time.time() + LATER, dry_run=True)
+    assert len(made.orchestrator.queue.tasks()) == len(tasks)
+    done = clean_up(made.orchestrator, now=time.time() + LATER)
+
+    assert names(tasks, done.tasks) == {"accepted", "rejected", "failed", "cancelled"}
+    assert [each.task_id for each in done.operations] == [tasks["accepted"].id]
+    assert (told.tasks, told.operations) == (done.tasks, done.operations)
+    assert names(tasks, made.orchestrator.queue.tasks()) == {"in review", "undone", "queued"}
+    assert files(made) == left
+    assert tree(project) == content
+    assert made.orchestrator.queue.events(tasks["failed"].id) == ()
+    assert not clean_up(made.orchestrator, now=time.time() + LATER)
+
+
+def test_an_open_tasks_undo_still_works_after_it(made, project):
+    tasks = one_of_each(made)
+    (project / "new.txt").unlink()
+    clean_up(made.orchestrator, now=time.time() + LATER)
+    number = next(each.id for each in made.orchestrator.project.operations() if each.undoes is not None)
+
+    task, _ = made.orchestrator.undo(operation=number)
+
+    assert (task.id, task.status) == (tasks["undone"].id, TaskStatus.ACCEPTED)
+    assert (project / "new.txt").read_text() == "x\n"
+
+
+def test_the_newest_operations_stay_undoable_with_their_tasks(made, project):
+    before = tree(project)
+    made.orchestrator.settings = Settings(keep=KeepSettings(days=0, operations=1))
+    old, new = (made.run(program).task for program in (WRITES, EDITS))
+    made.orchestrator.accept(old)
+    made.orchestrator.accept(new)
+
+    done = clean_up(made.orchestrator, now=time.time() + 1)
+
+    assert [task.id for task in done.tasks] == [old.id]
+    assert made.orchestrator.undo()[0].id == new.id
+    assert tree(project) == {**before, "new.txt": tree(project)["new.txt"]}
+
+
+def test_what_was_freed_is_what_the_disk_has_more(made):
+    one_of_each(made)
+    state = made.orchestrator.project.state
+
+    def used():
+        return sum(each.stat().st_size for each in (*state.glob("tasks/*"), *state.glob("operations.db*")))
+
+    before = used()
+    done = clean_up(made.orchestrator, now=time.time() + LATER)
+
+    assert done.freed == before - used() > 0
+
+
+def test_a_task_that_runs_is_never_touched_and_one_that_moved_meanwhile_neither(made):
+    work = made.orchestrator
+    rejected = work.reject(made.run(WRITES).task)
+    work.queue.move(rejected, TaskStatus.IN_REVIEW)
+
+    assert work.queue.forget(rejected, lambda: pytest.fail("deleted")) is False
+    assert not clean_up(work, now=time.time() + LATER)
+
+
+@pytest.mark.parametrize("point", ["before the files", "after the files"])
+def test_interrupted_in_the_middle_the_next_one_finishes(made, monkeypatch, point):
+    task = made.orchestrator.reject(made.run(WRITES).task)
+    companions = module._with_companions
+
+    def stopped(path):
+        if point == "after the files":
+            for each in companions(path):
+                each.unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_with_companions", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        module._forget(made.orchestrator, task, made.orchestrator._path(task.id))
+    assert made.orchestrator.task(task.id) == task
+    assert made.orchestrator.review(task).task == task
+    monkeypatch.undo()
+
+    assert clean_up(made.orchestrator, now=time.time() + LATER).tasks == (task,)
+    assert files(made) == set()
+
+
+def test_a_file_that_cannot_be_deleted_keeps_its_row(made, monkeypatch):
+    task = made.orchestrator.reject(made.run(WRITES).task)
+    monkeypatch.setattr(type(made.orchestrator.project.root), "unlink", _full)
+
+    with pytest.raises(DiskFull):
+        clean_up(made.orchestrator, now=time.time() + LATER)
+
+    assert made.orchestrator.task(task.id) == task
+
+
+def _full(_path, missing_ok=False):
+    raise OSError(28, "No space left on device")
+
+
+def test_leftovers_go_and_what_is_a_persons_stays(made, project):
+    work = made.orchestrator
+    work.accept(made.run(EDITS).task)
+    token = work.project.operations()[0].token
+    mine = [
+        project / ".cairn-notes.tmp", project / f".cairn-{'0' * 16}-0.tmp",
+        work.project.state / "tasks/keep.txt", work.project.state / "kept/1/a.txt",
+        work.project.state / "cairn.db.damaged-20260131-154500",
+    ]  # fmt: skip
+    ours = [project / f".cairn-{token}-0.tmp", work.project.state / "tasks/.bcdfgh.db.1.2"]
+    for path in (*mine, *ours):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("four")
+        os.utime(path, (1, 1))
+
+    assert [each.path for each in clean_up(work, dry_run=True).left_over] == [
+        str(path.relative_to(project)) for path in ours[::-1]
+    ]
+    done = clean_up(work)
+
+    assert (len(done.left_over), done.freed) == (2, 8)
+    assert [path.exists() for path in (*mine, *ours)] == [True] * 5 + [False] * 2
+    assert [each.path for each in done.kept] == [
+        ".cairn/cairn.db.damaged-20260131-154500",
+        ".cairn/kept/1/a.txt",
+    ]
+
+
+def test_a_project_without_any_accept_gets_no_log(made):
+    clean_up(made.orchestrator)
+
+    assert not (made.orchestrator.project.state / "operations.db").exists()
+
+
+def test_an_operation_under_way_in_another_process_is_waited_for(made):
+    made.orchestrator.accept(made.run(WRITES).task)
+    with OperationLog.opened(made.orchestrator.project.state / "operations.db") as log:
+        log.begin("bcdfgh", [], undoes=None, now=1.0)
+
+    done = clean_up(made.orchestrator, now=time.time() + LATER)
+
+    assert [each.id for each in done.operations] == [1]
+    assert [each.id for each in made.orchestrator.project.operations()] == [2]

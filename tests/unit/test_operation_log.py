@@ -1,0 +1,75 @@
+"""Which operations are past undoing, and what is left of the log when they are dropped."""
+
+from __future__ import annotations
+
+from cairn.changes import Content, EntryKind
+from cairn.operation_log import Operation, OperationLog, OperationState, expired
+from cairn.project_files import Edit
+
+APPLIED, UNDONE = OperationState.APPLIED, OperationState.UNDONE
+
+
+def op(number, age, *, undoes=None, state=APPLIED, task="bcdfgh", recorded=True):
+    return Operation(number, "0" * 16, task, undoes, state, recorded, started_at=-age, finished_at=-age)
+
+
+def gone(*every, newest=0, open_tasks=()):
+    return [each.id for each in expired(every, before=-30, newest=newest, open_tasks=open_tasks)]
+
+
+def test_what_is_older_goes_and_what_is_as_old_stays():
+    assert gone(op(1, 31), op(2, 30), op(3, 1)) == [1]
+
+
+def test_the_newest_stay_however_old_they_are():
+    assert gone(op(1, 99), op(2, 98), op(3, 97), newest=2) == [1]
+    assert gone(op(1, 99), newest=5) == []
+    assert gone(newest=5) == []
+
+
+def test_an_accept_and_its_undos_stay_or_go_together():
+    chain = (op(1, 99, state=UNDONE), op(2, 98, undoes=1, state=UNDONE), op(3, 5, undoes=2))
+
+    assert gone(*chain, op(4, 99)) == [4]
+    assert gone(*chain[:2], op(3, 50, undoes=2)) == [1, 2, 3]
+
+
+def test_a_task_that_is_open_keeps_its_operations():
+    assert gone(op(1, 99, task="open"), op(2, 99)) == [1, 2]
+    assert gone(op(1, 99, task="open"), op(2, 99), open_tasks={"open"}) == [2]
+
+
+def test_what_is_under_way_or_not_yet_in_the_ledger_stays():
+    assert gone(op(1, 99, state=OperationState.APPLYING), op(2, 99, recorded=False)) == []
+    assert gone(op(1, 99, state=OperationState.UNDOING), op(2, 99, undoes=1, state=OperationState.APPLYING)) == []
+
+
+def test_dropped_operations_give_their_room_back_and_never_their_numbers(tmp_path):
+    path = tmp_path / "operations.db"
+    edit = Edit("a", Content(EntryKind.FILE, 0o644, b"x" * 500_000), Content(EntryKind.FILE, 0o644, b"y" * 300_000))
+    with OperationLog.opened(path) as log:
+        first, second = (log.finish(log.begin("t", [edit], undoes=None, now=1.0), now=2.0) for _ in range(2))
+        assert (log.stored_bytes(first.id), log.stored_bytes(99)) == (800_000, 0)
+
+        log.drop([first.id])
+        log.compact()
+
+        assert log.every() == (second,)
+        assert log.edits(second.id) == (edit,)
+        log.drop([second.id])
+        assert log.begin("t", [], undoes=None, now=3.0).id == 3
+    assert path.stat().st_size < 1_000_000
+
+
+def test_a_log_that_another_process_reads_is_dropped_from_without_giving_room_back(tmp_path):
+    path = tmp_path / "operations.db"
+    edit = Edit("a", Content(EntryKind.FILE, 0o644, b"x"), None)
+    with OperationLog.opened(path) as log, OperationLog.opened(path) as reader:
+        made = log.finish(log.begin("t", [edit], undoes=None, now=1.0), now=2.0)
+        reader._db.execute("BEGIN")
+        assert len(reader.every()) == 1
+        log.drop([made.id])
+        log._db.execute("PRAGMA busy_timeout = 10")
+        log.compact()
+        reader._db.execute("COMMIT")
+        assert reader.every() == ()
