@@ -132,6 +132,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         _detach_stdout()
         return 0  # the reader of a pipe, `head` say, had enough
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())  # `cairn op`: which of its verbs?
+        return error.exit_code
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the last boundary: told, never dumped
         return _tell(_designed(error), as_json="--json" in arguments)
     return outcome if isinstance(outcome, int) else 0

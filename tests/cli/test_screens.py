@@ -414,6 +414,21 @@ def test_control_characters_of_a_program_never_reach_the_screen(project, cairn):
     assert "\\x1b]0;title\\x07done" in screen.out
 
 
+@pytest.mark.parametrize("group", ["op", "local"])
+def test_a_group_alone_shows_its_help_as_a_usage_error(project, cairn, group):
+    screen = cairn(group)
+
+    assert (screen.code, screen.err) == (2, "")
+    assert screen.out.startswith(f"Usage: cairn {group} ")
+
+
+def test_cairn_alone_shows_its_help(project, cairn):
+    screen = cairn()
+
+    assert (screen.code, screen.err) == (0, "")
+    assert screen.out.startswith("Usage: cairn ")
+
+
 def test_init_writes_a_file_once(project, cairn):
     assert cairn("init").code == 0
     written = (project / "cairn.toml").read_text()
