@@ -4,6 +4,7 @@ CairnError                      exit 1
 ├── UsageProblem                exit 2   a flag, id, setting or program file that cannot be used as given
 ├── NotFound                    exit 3   no such task, project, recipe or file
 ├── Conflict                    exit 4   the project and the task disagree; nothing was written
+│   └── NotAllowed              exit 4   dangerous paths were not named; nothing was written
 ├── TaskFailed                  exit 1   the task ended without a submission
 ├── IllegalMove                 exit 1   a task cannot go from its state to the one asked for
 ├── StorageProblem              exit 1   a file of Cairn's own is locked, damaged or cannot be written
@@ -58,6 +59,10 @@ class Conflict(CairnError):
     ) -> None:
         super().__init__(what, why, fix)
         self.paths = paths
+
+
+class NotAllowed(Conflict):
+    """Some of the changes could run something by themselves, and nobody named their paths; nothing was written."""
 
 
 class TaskFailed(CairnError):

@@ -67,6 +67,7 @@ def review_json(review: Review) -> dict[str, Any]:
     return {
         "task": task_json(review.task),
         "submission": None if submission is None else asdict(submission),
+        "dangers": [asdict(danger) for danger in review.dangers],
         "claims": asdict(review.claims) | {"agree": review.claims.agree},
         **changes_json(review.changes),
         "stale": list(review.stale),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cairn.changes import ChangeSet
+from cairn.dangerous_paths import dangers, require_allowed
 from cairn.errors import CairnError, IllegalMove, NotFound, UsageProblem
 from cairn.git_diff import stat
 from cairn.journal import Journal
@@ -194,6 +195,7 @@ class Orchestrator:
                 calls=work.journal.calls(),
                 stale=work.overlay.stale(),
                 conflicts=clashes,
+                dangers=dangers(changes, self.settings.accept.allow),
                 drafts=_count(work.file.kv_get(DRAFTS)),
                 limits=self.settings.limits.limits(),
             )
@@ -205,10 +207,14 @@ class Orchestrator:
         with self._workspace(task) as work:
             return work.overlay.changes()
 
-    def accept(self, task: Task) -> tuple[Task, Applied]:
-        """The task's changes reach the project, all or none. Raises Conflict, IllegalMove, StorageProblem."""
+    def accept(self, task: Task, *, allow: Sequence[str] = ()) -> tuple[Task, Applied]:
+        """The task's changes reach the project, all or none. `allow` names dangerous paths, beside the settings.
+
+        Raises Conflict, NotAllowed, IllegalMove, StorageProblem.
+        """
         require_move(task.id, task.status, TaskStatus.ACCEPTED)
         changes = self.changes(task)
+        require_allowed(task.id, changes, self.settings.accept.allow, allow)
         with self.project.locked():
             require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
             applied = self.project.apply(task.id, changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cairn.changes import ChangeKind, ChangeSet
+from cairn.dangerous_paths import Danger
 from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
 from cairn.task import Task
 
@@ -42,7 +43,8 @@ class Review:
 
     `stale` are paths that the user changed after the task first read or changed them. `conflicts` says for each path
     that cannot be merged why, as accept would; empty means that accept would go through now. `limits` are today's.
-    `drafts` counts the answers of ask_llm that a draft model wrote.
+    `dangers` are the changed paths that accept wants named. `drafts` counts the answers of ask_llm that a draft model
+    wrote.
     """
 
     task: Task
@@ -52,6 +54,7 @@ class Review:
     calls: tuple[CallRecord, ...] = ()
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
+    dangers: tuple[Danger, ...] = ()
     limits: Limits = field(default_factory=Limits)
     drafts: int = 0
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cairn import git_diff
 from cairn.changes import ChangeSet
 from cairn.console import Console, one_line, printable
+from cairn.dangerous_paths import naming, not_allowed
 from cairn.program import CodeFailed, Finished, Step
 from cairn.progress_lines import describe_result, duration
 from cairn.review import Review
@@ -32,7 +33,7 @@ def origin_in_words(origin: CodeOrigin) -> str:
 
 def ending(review: Review, console: Console) -> str:
     """What `run` prints at its end: summary, diffstat, claims, next commands."""
-    parts = [headline(review.task, console)]
+    parts = [headline(review.task, console), dangers(review, console)]
     if review.submission is not None and review.submission.summary.strip():
         parts.append(printable(review.submission.summary.strip()))
     parts += [diffstat(review.changes, console), claims(review, console), warnings(review, console)]
@@ -66,6 +67,17 @@ def headline(task: Task, console: Console) -> str:
     status = console.style(str(task.status), "bold", colour)
     reason = f" ({printable(task.reason)})" if task.reason else ""
     return f"{console.style(task.id, 'bold')}  {status}{reason}  {printable(origin_in_words(task.origin))}"
+
+
+def dangers(review: Review, console: Console) -> str:
+    """The changed paths that could run something by themselves, while somebody still has to decide on them."""
+    if not review.dangers or review.task.status is not TaskStatus.IN_REVIEW:
+        return ""
+    lines = [console.style("Dangerous paths, look at these first:", "bold", "red")]
+    for danger in review.dangers:
+        allowed = " (allowed by the settings)" if danger.allowed else ""
+        lines.append(f"  {console.style(printable(danger.path), 'bold')}: {printable(danger.why)}{allowed}")
+    return "\n".join(lines)
 
 
 def diffstat(changes: ChangeSet, console: Console) -> str:
@@ -130,14 +142,21 @@ def next_commands(review: Review) -> str:
         case TaskStatus.IN_REVIEW if review.conflicts:
             steps = [("diff", "read the changes"), ("retry", "do it again from today's files"), ("reject", "drop them")]
         case TaskStatus.IN_REVIEW:
-            steps = [("diff", "read the changes"), ("accept", "take them into the project"), ("reject", "drop them")]
+            accept = f"accept {task_id} {naming(not_allowed(review.dangers))}".rstrip()
+            steps = [("diff", "read the changes"), (accept, "take them into the project"), ("reject", "drop them")]
         case TaskStatus.ACCEPTED if review.changes:
             steps = [("undo", "take it back")]
         case TaskStatus.FAILED | TaskStatus.CANCELLED | TaskStatus.REJECTED:
             steps = [("show", "its programs and errors"), ("retry", "do it again from today's files")]
         case _:
             return ""
-    return "Next:\n" + "\n".join(f"  cairn {verb} {task_id}".ljust(24) + why for verb, why in steps)
+    return "Next:\n" + "\n".join(_command(verb, task_id) + why for verb, why in steps)
+
+
+def _command(verb: str, task_id: str) -> str:
+    """A column wide enough for a verb and an id; a longer command keeps its distance."""
+    words = verb if " " in verb else f"{verb} {task_id}"
+    return f"  cairn {printable(words)}".ljust(21) + "   "
 
 
 def raise_the_limit(review: Review) -> tuple[str, ...]:
@@ -157,6 +176,8 @@ def full(review: Review, console: Console) -> Iterator[str]:
     yield f"Task:     {printable(task.request)}"
     yield f"Created:  {_when(task.created_at)}" + (f"   retry of {task.retry_of}" if task.retry_of else "")
     yield f"Used:     {used(review)}"
+    if named := dangers(review, console):
+        yield f"\n{named}"
 
 
 def used(review: Review) -> str:

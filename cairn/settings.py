@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cairn.errors import UsageProblem
+from cairn.glob_pattern import glob_pattern
 from cairn.program import Limits
 
 PROJECT_FILE = "cairn.toml"
@@ -81,6 +82,29 @@ class KeepSettings(_Section):
     )
 
 
+class AcceptSettings(_Section):
+    """What `cairn accept` lets through without asking."""
+
+    allow: tuple[str, ...] = Field(
+        (), description='dangerous paths that need no --allow, globs too, for example ["conftest.py", "tests/**"]'
+    )
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _from_a_variable(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("allow")
+    @classmethod
+    def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                glob_pattern(pattern)
+            except PermissionError as error:
+                raise ValueError(str(error)) from None
+        return patterns
+
+
 class Settings(_Section):
     """Everything that can be set; immutable once loaded."""
 
@@ -90,6 +114,7 @@ class Settings(_Section):
     text_model: str | None = Field(None, description="the model behind ask_llm; the same one when not set")
     limits: LimitSettings = Field(default_factory=LimitSettings)  # type: ignore[arg-type]
     retry: RetrySettings = Field(default_factory=RetrySettings)  # type: ignore[arg-type]
+    accept: AcceptSettings = Field(default_factory=AcceptSettings)  # type: ignore[arg-type]
     keep: KeepSettings = Field(default_factory=KeepSettings)  # type: ignore[arg-type]
 
     @field_validator("model", "text_model")
@@ -113,6 +138,7 @@ class Settings(_Section):
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "limits": LimitSettings,
     "retry": RetrySettings,
+    "accept": AcceptSettings,
     "keep": KeepSettings,
 }
 
@@ -219,6 +245,6 @@ def commented_file() -> str:
         for name, info in model.model_fields.items():
             if isinstance(info.default_factory, type):
                 continue
-            default = '""' if info.default is None else info.default
+            default = {None: '""', (): "[]"}.get(info.default, info.default)
             lines.append(f"# {name} = {default}".ljust(28) + f"  # {info.description}")
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ import click
 
 from cairn.commands import Chosen, as_json, opened
 from cairn.console import Console, printable
-from cairn.errors import Interrupted, TaskFailed, UsageProblem
+from cairn.errors import CairnError, Conflict, Interrupted, TaskFailed, UsageProblem
 from cairn.task import CodeOrigin, Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("-m", "--model", metavar="MODEL", help="The `llm` model that writes the program.")
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
-@click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
+@click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
 @as_json
 @click.pass_obj
@@ -85,18 +85,22 @@ def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accep
     except KeyboardInterrupt:
         fix = (f"cairn show {task.id}   shows how far it came.", f"cairn retry {task.id}   runs it again.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None
+    failure: CairnError | None = None
     if accept and review.task.status is TaskStatus.IN_REVIEW:
-        orchestrator.accept(review.task)
+        try:
+            orchestrator.accept(review.task)
+        except Conflict as conflict:  # the task's work is worth showing all the same; it stays in review
+            failure = conflict
         review = orchestrator.review(orchestrator.task(task.id))
-    return _show_end(console, review)
+    return _show_end(console, review, failure)
 
 
-def _show_end(console: Console, review: Review) -> int:
+def _show_end(console: Console, review: Review, failure: CairnError | None) -> int:
     from cairn.json_output import error_json, review_json
     from cairn.review_text import ending
 
     failed = review.task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
-    failure = _failure(review) if failed else None
+    failure = _failure(review) if failed else failure
     if console.as_json:
         console.json(review_json(review) | ({"error": error_json(failure)} if failure else {}))
     console.write(ending(review, console))

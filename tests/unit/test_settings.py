@@ -66,6 +66,8 @@ def test_an_unknown_setting_names_its_neighbour(root, environ):
         ("limits = 5\n", "The setting limits in FILE cannot be 5."),
         ('[limits]\nsteps = "many"\n', "The setting limits.steps in FILE cannot be 'many'."),
         ("[limits]\nseconds = nan\n", "The setting limits.seconds in FILE cannot be nan."),
+        ('[accept]\nallow = ["a", "../b"]\n', "The setting accept.allow in FILE cannot be ['a', '../b']."),
+        ("[accept]\nallow = [5]\n", "The setting accept.allow.0 in FILE cannot be 5."),
         ("model = [\n", "FILE is not valid TOML."),
     ],
 )
@@ -77,6 +79,13 @@ def test_a_wrong_value_names_the_file_and_the_key(root, environ, text, says):
 
     assert wrong.value.what == says.replace("FILE", f"{root}/cairn.toml")
     assert wrong.value.fix
+
+
+def test_allowed_paths_are_patterns_and_a_variable_names_several(root, environ):
+    (root / "cairn.toml").write_text('[accept]\nallow = ["conftest.py", "tests/**"]\n')
+
+    assert Settings.load(root, environ).accept.allow == ("conftest.py", "tests/**")
+    assert Settings.load(root, environ | {"CAIRN_ACCEPT_ALLOW": "a b/"}).accept.allow == ("a", "b/")
 
 
 def test_settings_that_are_no_text_are_a_usage_problem(root, environ):
