@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import CairnError
 from cairn.git_commit import Commit, message_for, prepare_commit
+from cairn.hunks import Selection
 from cairn.orchestrator import Orchestrator
 from cairn.project import Applied
 from cairn.task import Task
@@ -16,9 +17,15 @@ NAMES_SHOWN = 4
 
 
 def accept_and_commit(
-    orchestrator: Orchestrator, task: Task, message: str | None, accept: Callable[[], tuple[Task, Applied]]
+    orchestrator: Orchestrator,
+    task: Task,
+    message: str | None,
+    accept: Callable[[], tuple[Task, Applied]],
+    selection: Selection | None = None,
 ) -> tuple[Task, Applied, Commit | None]:
     """Commits the files of the task that `accept` took, as they are then; None when git has them all so already.
+
+    `selection` is what it takes, None for all.
 
     Raises what `accept` raises, and UsageProblem or Conflict before it. When the commit itself fails, the accept stays.
     """
@@ -26,10 +33,11 @@ def accept_and_commit(
         review = orchestrator.review(task)
         summary = review.submission.summary if review.submission else ""
         text = message_for(task.id, task.request, summary, message)
-        prepared = prepare_commit(orchestrator.project.root, _files(review.changes), text)
+        changes = orchestrator.to_accept(task, selection)
+        prepared = prepare_commit(orchestrator.project.root, _files(changes), text)
         task, applied = accept()
         taken = {*applied.operation.paths, *applied.already}
-        paths = _files(change for change in review.changes if taken.intersection(change.paths))
+        paths = _files(change for change in changes if taken.intersection(change.paths))
         try:
             return task, applied, prepared.make(paths)
         except CairnError as error:

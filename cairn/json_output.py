@@ -67,6 +67,7 @@ def review_json(review: Review) -> dict[str, Any]:
     return {
         "task": task_json(review.task),
         "submission": None if submission is None else asdict(submission),
+        "accepted": list(review.accepted),
         "dangers": [asdict(danger) for danger in review.dangers],
         "claims": asdict(review.claims) | {"agree": review.claims.agree},
         **changes_json(review.changes),
@@ -104,9 +105,10 @@ def call_json(call: CallRecord) -> dict[str, Any]:
     return asdict(call)
 
 
-def applied_json(task: Task, applied: Applied) -> dict[str, Any]:
-    """What an accept wrote."""
-    return {"id": task.id, "status": str(task.status), "operation": applied.operation.id, "paths": list(applied.paths)}
+def applied_json(task: Task, applied: Applied, left: ChangeSet) -> dict[str, Any]:
+    """What an accept wrote, and what it left in review."""
+    told = {"id": task.id, "status": str(task.status), "operation": applied.operation.id, "paths": list(applied.paths)}
+    return told | {"left": list(git_diff.names(left))}
 
 
 def undone_json(task: Task, undone: Undone) -> dict[str, Any]:

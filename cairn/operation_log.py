@@ -6,6 +6,7 @@ What is still marked as being carried out when nobody holds the project's lock w
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import sqlite3
@@ -17,12 +18,21 @@ from pathlib import Path
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import StorageProblem
+from cairn.hunks import Aspect, Part, Piece, Selection
+from cairn.line_diff import Span
 from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
-VERSION = 1
+VERSION = 2
 
+# 2: which pieces of a task's changes an accept took; without a row it took all of them.
+_PART = """CREATE TABLE part (
+        operation INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        pieces TEXT NOT NULL,
+        PRIMARY KEY (operation, path)
+    )"""
 _SCHEMA = (
     """CREATE TABLE operation (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,8 +55,12 @@ _SCHEMA = (
         owner_user INTEGER, owner_group INTEGER,
         PRIMARY KEY (operation, position)
     )""",
+    _PART,
     f"PRAGMA user_version = {VERSION}",
 )
+
+
+_UPGRADES = {0: _SCHEMA, 1: (_PART, f"PRAGMA user_version = {VERSION}")}  # from the version that a file has
 
 
 class OperationState(StrEnum):
@@ -63,6 +77,7 @@ class Operation:
     """One accept, or one undo of the operation `undoes`.
 
     `recorded` is False until the task ledger has followed an accept's present state. `paths` are what it wrote.
+    `partial` says that an accept took not all of the task's changes.
     """
 
     id: int
@@ -74,6 +89,7 @@ class Operation:
     started_at: float
     finished_at: float | None
     paths: tuple[str, ...] = ()
+    partial: bool = False
 
     @property
     def kind(self) -> str:
@@ -108,8 +124,19 @@ class OperationLog:
         finally:
             connection.close()
 
-    def begin(self, task_id: str, edits: Sequence[Edit], *, undoes: int | None, now: float) -> Operation:
-        """From now on `interrupted` gives this operation, until it is finished or forgotten."""
+    def begin(
+        self,
+        task_id: str,
+        edits: Sequence[Edit],
+        *,
+        undoes: int | None,
+        now: float,
+        part: Selection | None = None,
+    ) -> Operation:
+        """From now on `interrupted` gives this operation, until it is finished or forgotten.
+
+        `part` is what an accept takes of the task's changes, None for all.
+        """
         with transaction(self._db):
             cursor = self._db.execute(
                 "INSERT INTO operation (token, task_id, undoes, state, recorded, started_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -119,6 +146,10 @@ class OperationLog:
             self._db.executemany(
                 "INSERT INTO edit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_edit_row(identifier, position, edit) for position, edit in enumerate(edits)),
+            )
+            self._db.executemany(
+                "INSERT INTO part VALUES (?, ?, ?)",
+                ((identifier, each.path, _pieces_text(each)) for each in (part.parts if part else ())),
             )
             if undoes is not None:
                 self._move(undoes, OperationState.UNDOING)
@@ -135,8 +166,7 @@ class OperationLog:
     def forget(self, operation: Operation) -> None:
         """It was taken back whole: as if it had never begun."""
         with transaction(self._db):
-            self._db.execute("DELETE FROM edit WHERE operation = ?", (operation.id,))
-            self._db.execute("DELETE FROM operation WHERE id = ?", (operation.id,))
+            self._delete(operation.id)
             if operation.undoes is not None:
                 self._move(operation.undoes, OperationState.APPLIED)
 
@@ -177,6 +207,27 @@ class OperationLog:
             for before, after in [(before_and_after[:3], before_and_after[3:])]
         )
 
+    def accepted(self, task_id: str) -> Selection:
+        """What the accepts of a task that are in effect took of its changes."""
+        rows = self._db.execute(
+            "SELECT part.path, part.pieces FROM operation LEFT JOIN part ON part.operation = operation.id"
+            " WHERE task_id = ? AND undoes IS NULL AND state IN (?, ?)",
+            (task_id, OperationState.APPLIED, OperationState.UNDOING),
+        ).fetchall()
+        parts = [Part(path, frozenset(self._pieces(pieces))) for path, pieces in rows if path is not None]
+        return Selection.joined(parts, everything=len(parts) < len(rows))
+
+    def _pieces(self, text: str) -> Iterator[Piece]:
+        try:
+            for each in json.loads(text):
+                yield Aspect(each) if isinstance(each, str) else Span(*map(int, each))
+        except (TypeError, ValueError):
+            raise damaged(self._file, f"It names pieces of a change that there are not: {text[:80]!r}.") from None
+
+    def _delete(self, identifier: int) -> None:
+        for table, column in (("part", "operation"), ("edit", "operation"), ("operation", "id")):
+            self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identifier,))  # noqa: S608 - our own names
+
     def _own(self, path: str) -> str:
         """A logged path, judged again: a log that came with somebody's repository must not reach `.git` or beyond."""
         try:
@@ -202,8 +253,7 @@ class OperationLog:
         """These can never be undone again, and are listed no more; their numbers are not given anew."""
         with transaction(self._db):
             for identifier in identifiers:
-                self._db.execute("DELETE FROM edit WHERE operation = ?", (identifier,))
-                self._db.execute("DELETE FROM operation WHERE id = ?", (identifier,))
+                self._delete(identifier)
 
     def compact(self) -> None:
         """Gives the room of what was dropped back to the disk; where that is not possible, it is used again later."""
@@ -239,6 +289,7 @@ class OperationLog:
             started_at,
             finished_at,
             tuple(path for (path,) in paths),
+            self._db.execute("SELECT 1 FROM part WHERE operation = ?", (identifier,)).fetchone() is not None,
         )
 
 
@@ -247,11 +298,14 @@ def expired(
 ) -> tuple[Operation, ...]:
     """Those that need not stay undoable: all that belongs to the same accept is older than `before`.
 
-    None of the `newest` operations, none of a task in `open_tasks`, and none that is not settled or not recorded.
+    Accepts of parts of the same task stay or go together. None of the `newest` operations, none of a task in
+    `open_tasks`, and none that is not settled or not recorded.
     """
-    root: dict[int, int] = {}  # operation -> the accept that its chain of undos began with
+    root: dict[int, int] = {}  # operation -> the accept that its chain of undos began with, or the task's first part
+    first_part: dict[str, int] = {}
     for each in every:
-        root[each.id] = each.id if each.undoes is None else root.get(each.undoes, each.undoes)
+        begins = first_part.setdefault(each.task_id, each.id) if each.partial else each.id
+        root[each.id] = begins if each.undoes is None else root.get(each.undoes, each.undoes)
     recent = {each.id for each in sorted(every, key=lambda each: each.id)[len(every) - min(newest, len(every)) :]}
     settled = {OperationState.APPLIED, OperationState.UNDONE}
     kept = {
@@ -270,17 +324,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise StorageProblem(f"{path} was written by a newer Cairn.", fix="Use that version in this project.")
-    if version == 0:
+    if version < VERSION:
         with transaction(connection):
             # Another process may have made the tables since.
-            if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                for statement in _SCHEMA:
-                    connection.execute(statement)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            for statement in _UPGRADES.get(version, ()):
+                connection.execute(statement)
 
 
 def _edit_row(operation: int, position: int, edit: Edit) -> tuple[object, ...]:
     owner = (None, None) if edit.owner is None else (edit.owner.user, edit.owner.group)
     return (operation, position, edit.path, edit.moved_from, *_sides(edit.before), *_sides(edit.after), *owner)
+
+
+def _pieces_text(part: Part) -> str:
+    return json.dumps(sorted(part.pieces, key=str))
 
 
 def _sides(content: Content | None) -> tuple[str | None, int | None, bytes | None]:

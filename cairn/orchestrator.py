@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cairn.changes import ChangeSet
+from cairn.changes import Change, ChangeSet
 from cairn.dangerous_paths import dangers, require_allowed
-from cairn.errors import CairnError, IllegalMove, NotFound, UsageProblem
+from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, UsageProblem
 from cairn.git_diff import stat
+from cairn.hunks import Selection, chosen, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
-from cairn.project import Applied, Operation, Project, Undone
+from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
 from cairn.queue import LEDGER, TaskQueue
 from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
@@ -184,41 +185,85 @@ class Orchestrator:
         if not self._path(task.id).exists():
             return Review(task, None, ChangeSet())
         with self._workspace(task) as work:
-            changes = work.overlay.changes()
-            in_review = task.status is TaskStatus.IN_REVIEW
-            clashes = self.project.preview(changes).conflicts if in_review else ()
+            whole = work.overlay.changes()
+            taken = self._taken(task)
+            changes = rest(whole, taken)
+            planned = self.project.preview(changes) if task.status is TaskStatus.IN_REVIEW else Plan()
             return Review(
                 task=task,
                 submission=work.journal.submission(),
                 changes=changes,
                 steps=work.journal.steps(),
                 calls=work.journal.calls(),
-                stale=work.overlay.stale(),
-                conflicts=clashes,
+                stale=_stale(work.overlay.stale(), whole, taken, planned),
+                conflicts=planned.conflicts,
                 dangers=dangers(changes, self.settings.accept.allow),
+                whole=whole,
+                accepted=taken.paths,
                 drafts=_count(work.file.kv_get(DRAFTS)),
                 limits=self.settings.limits.limits(),
             )
 
     def changes(self, task: Task) -> ChangeSet:
-        """What the task changed, without the rest of its review."""
+        """What the task changed and nobody accepted apart; of an accepted task all of it."""
+        return rest(self._whole(task), self._taken(task))
+
+    def picked(self, task: Task, names: Sequence[str]) -> Selection:
+        """What is left of the task's changes at these paths and in these folders. Raises NotFound for one without."""
+        left = self.changes(task)
+        found: dict[str, Change] = {}
+        for name in names:
+            at = under(left, name)
+            if not at:
+                fix = f"cairn diff {task.id} --name-only   shows what is left to accept."
+                raise NotFound(f"Task {task.id} has no change to accept at {name}.", fix=fix)
+            found |= {change.path: change for change in at}
+        wanted = {change.path for change in with_what_they_need(ChangeSet(tuple(found.values())), left)}
+        every = remaining(self._whole(task), self._taken(task))
+        return Selection(tuple(part for part in every.parts if part.path in wanted))
+
+    def to_accept(self, task: Task, selection: Selection | None = None) -> ChangeSet:
+        """The changes that an accept of the selection would bring, or of all that is left."""
+        return self._accepting(task, selection)[0]
+
+    def accept(
+        self, task: Task, selection: Selection | None = None, *, allow: Sequence[str] = ()
+    ) -> tuple[Task, Applied]:
+        """The task's changes reach the project, all or none; or those selected, and the others stay in review.
+
+        `allow` names dangerous paths, beside the settings. Raises Conflict, NotAllowed, IllegalMove, StorageProblem.
+        """
+        require_move(task.id, task.status, TaskStatus.ACCEPTED)
+        with self.project.locked():
+            require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
+            changes, part = self._accepting(task, selection)
+            require_allowed(task.id, changes, self.settings.accept.allow, allow)
+            applied = self.project.apply(task.id, changes, part=part)
+            return self._record(applied.operation), applied
+
+    def _accepting(self, task: Task, selection: Selection | None) -> tuple[ChangeSet, Selection | None]:
+        """The changes, and which part of the task's they are; None for all of them."""
+        whole, taken = self._whole(task), self._taken(task)
+        left = remaining(whole, taken)
+        selection = left if selection is None else selection
+        if not fits(whole, taken, selection):
+            raise Conflict(
+                f"Some of this was accepted meanwhile, or task {task.id} never had it. Nothing was written.",
+                fix=f"cairn diff {task.id}   shows what is left.",
+            )
+        all_of_it = not taken and selection == left
+        return chosen(whole, taken, selection), None if all_of_it else selection
+
+    def _whole(self, task: Task) -> ChangeSet:
+        """Everything the task changed, whatever became of it."""
         if not self._path(task.id).exists():
             return ChangeSet()
         with self._workspace(task) as work:
             return work.overlay.changes()
 
-    def accept(self, task: Task, *, allow: Sequence[str] = ()) -> tuple[Task, Applied]:
-        """The task's changes reach the project, all or none. `allow` names dangerous paths, beside the settings.
-
-        Raises Conflict, NotAllowed, IllegalMove, StorageProblem.
-        """
-        require_move(task.id, task.status, TaskStatus.ACCEPTED)
-        changes = self.changes(task)
-        require_allowed(task.id, changes, self.settings.accept.allow, allow)
-        with self.project.locked():
-            require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
-            applied = self.project.apply(task.id, changes)
-            return self._record(applied.operation), applied
+    def _taken(self, task: Task) -> Selection:
+        """What was accepted apart; of a task that is accepted, whose changes are shown whole, nothing."""
+        return Selection() if task.status is TaskStatus.ACCEPTED else self.project.accepted(task.id)
 
     def reject(self, task: Task, reason: str = "") -> Task:
         """The task's changes are dropped from review; its file is kept, so that it can be looked at."""
@@ -288,8 +333,8 @@ class Orchestrator:
 
     def _record(self, operation: Operation) -> Task:
         """The ledger follows what the project's files already are; running it twice does no harm."""
-        wanted = TaskStatus.ACCEPTED if operation.in_effect else TaskStatus.IN_REVIEW
         task = self._known(operation.task_id)
+        wanted = self._status_after(task, operation)
         if task.status is not wanted:
             if wanted is TaskStatus.ACCEPTED and task.status is TaskStatus.REJECTED:
                 task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
@@ -298,6 +343,14 @@ class Orchestrator:
             self._keep(task)
         self.project.mark_recorded(operation.id)
         return task
+
+    def _status_after(self, task: Task, operation: Operation) -> TaskStatus:
+        """Accepted when the accepts in effect have every piece of the task's changes."""
+        if operation.in_effect and not operation.partial:
+            return TaskStatus.ACCEPTED
+        taken = self.project.accepted(task.id)
+        nothing_left = taken.everything or (bool(taken) and not rest(self._whole(task), taken))
+        return TaskStatus.ACCEPTED if nothing_left else TaskStatus.IN_REVIEW
 
     def rebuild_ledger(self) -> tuple[Task, ...]:
         """Tasks that only their own files remember are in the ledger again; what was running then is failed now."""
@@ -342,6 +395,13 @@ class Orchestrator:
             limit = self.settings.limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
+
+
+def _stale(changed: tuple[str, ...], whole: ChangeSet, taken: Selection, planned: Plan) -> tuple[str, ...]:
+    """Without the paths that differ from what the task saw only because part of them was accepted."""
+    accepted = {path for change in whole if change.path in taken.paths for path in change.paths}
+    edited = set(planned.decided(Decision.MERGE, Decision.CONFLICT))
+    return tuple(path for path in changed if path not in accepted or path in edited)
 
 
 def _count(value: object) -> int:

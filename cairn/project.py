@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem, UsageProblem
+from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, naming
@@ -136,8 +137,11 @@ class Project:
         with ProjectFiles(self.root) as files:
             return plan(changes, files)
 
-    def apply(self, task_id: str, changes: ChangeSet) -> Applied:
-        """All of the changes, merged with the user's own, or none. Raises Conflict with nothing written."""
+    def apply(self, task_id: str, changes: ChangeSet, *, part: Selection | None = None) -> Applied:
+        """All of the changes, merged with the user's own, or none. Raises Conflict with nothing written.
+
+        `part` says, for `accepted`, what they are of the task's changes; None for all of them.
+        """
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             planned = plan(changes, files)
@@ -146,7 +150,7 @@ class Project:
                 f"Task {task_id} cannot be accepted",
                 f"cairn diff {task_id}   shows its changes\ncairn retry {task_id}   does it again from today's files",
             )
-            operation = self._carry_out(log, files, task_id, planned.edits, None)
+            operation = self._carry_out(log, files, task_id, planned.edits, None, part)
             return Applied(operation, *_figures(planned, folders=True), recovered)
 
     def undo(self, which: int | str | None = None) -> Undone:
@@ -194,6 +198,13 @@ class Project:
         """The latest accept that is in effect, of one task or of all: what `undo` would take back."""
         return _last_applied(self.operations(), task_id)
 
+    def accepted(self, task_id: str) -> Selection:
+        """What the task's accepts that are in effect took of its changes."""
+        if not self._log_path.exists():
+            return Selection()
+        with self._log() as log:
+            return log.accepted(task_id)
+
     def unrecorded(self) -> tuple[Operation, ...]:
         """Accepts whose present state the task ledger has not followed yet; `in_effect` says which it is."""
         settled = {OperationState.APPLIED, OperationState.UNDONE}
@@ -236,9 +247,15 @@ class Project:
         return OperationLog.opened(self._log_path)
 
     def _carry_out(
-        self, log: OperationLog, files: ProjectFiles, task_id: str, edits: Sequence[Edit], undoes: int | None
+        self,
+        log: OperationLog,
+        files: ProjectFiles,
+        task_id: str,
+        edits: Sequence[Edit],
+        undoes: int | None,
+        part: Selection | None = None,
     ) -> Operation:
-        operation = log.begin(task_id, edits, undoes=undoes, now=self._clock())
+        operation = log.begin(task_id, edits, undoes=undoes, now=self._clock(), part=part)
         rewriting = Rewriting(files, operation.token, edits)
         try:
             rewriting.carry_out()

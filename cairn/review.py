@@ -41,10 +41,11 @@ class Claims:
 class Review:
     """Everything `cairn show` can tell of a task.
 
-    `stale` are paths that the user changed after the task first read or changed them. `conflicts` says for each path
-    that cannot be merged why, as accept would; empty means that accept would go through now. `limits` are today's.
-    `dangers` are the changed paths that accept wants named. `drafts` counts the answers of ask_llm that a draft model
-    wrote.
+    `changes` are still to be decided on. `whole` are all of them, where some, leading to the paths `accepted`, are in
+    the project already. `stale` are paths that the user changed after the task first read or changed them.
+    `conflicts` says for each path that cannot be merged why, as accept would; empty means that accept would go through
+    now. `dangers` are the changed paths that accept wants named. `limits` are today's. `drafts` counts the answers of
+    ask_llm that a draft model wrote.
     """
 
     task: Task
@@ -55,13 +56,15 @@ class Review:
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
     dangers: tuple[Danger, ...] = ()
+    whole: ChangeSet | None = None
+    accepted: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     drafts: int = 0
 
     @property
     def claims(self) -> Claims:
-        """The submission judged by the changes."""
-        return Claims.compare(self.submission, self.changes)
+        """The submission judged by all of the changes."""
+        return Claims.compare(self.submission, self.changes if self.whole is None else self.whole)
 
     @property
     def input_tokens(self) -> int:

@@ -36,7 +36,7 @@ def ending(review: Review, console: Console) -> str:
     parts = [headline(review.task, console), dangers(review, console)]
     if review.submission is not None and review.submission.summary.strip():
         parts.append(printable(review.submission.summary.strip()))
-    parts += [diffstat(review.changes, console), claims(review, console), warnings(review, console)]
+    parts += [diffstat(review.changes, console), accepted(review), claims(review, console), warnings(review, console)]
     parts.append(drafts(review, console))
     parts.append(next_commands(review))
     return "\n\n".join(part for part in parts if part)
@@ -48,6 +48,7 @@ def verdict(review: Review, console: Console) -> str:
     parts = [
         "Summary:\n" + "\n".join(f"  {line}" for line in printable(summary).split("\n")) if summary else "",
         diffstat(review.changes, console),
+        accepted(review),
         claims(review, console),
         warnings(review, console),
         drafts(review, console),
@@ -89,6 +90,11 @@ def diffstat(changes: ChangeSet, console: Console) -> str:
         name, bar, graph = printable(line).rpartition(" | ")
         lines.append(f"{name}{bar}{_coloured_graph(graph, console)}" if bar else printable(line))
     return "\n".join(lines)
+
+
+def accepted(review: Review) -> str:
+    """What of the task is in the project already, while the rest waits."""
+    return f"Accepted before, wholly or in part: {_names(review.accepted)}" if review.accepted else ""
 
 
 def _coloured_graph(graph: str, console: Console) -> str:
@@ -144,6 +150,7 @@ def next_commands(review: Review) -> str:
         case TaskStatus.IN_REVIEW:
             accept = f"accept {task_id} {naming(not_allowed(review.dangers))}".rstrip()
             steps = [("diff", "read the changes"), (accept, "take them into the project"), ("reject", "drop them")]
+            steps += [("undo", "take the last accepted part back")] if review.accepted else []
         case TaskStatus.ACCEPTED if review.changes:
             steps = [("undo", "take it back")]
         case TaskStatus.FAILED | TaskStatus.CANCELLED | TaskStatus.REJECTED:

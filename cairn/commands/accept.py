@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cairn.changes import ChangeSet
 from cairn.commands import Chosen, as_json, named_task, opened, task_argument
 from cairn.console import Console, printable
 from cairn.dangerous_paths import require_patterns
-from cairn.errors import UsageProblem
-from cairn.task import TaskStatus
+from cairn.errors import NotFound, UsageProblem
+from cairn.hunks import under
+from cairn.project_path import project_path
+from cairn.review_text import files
+from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
     from cairn.git_commit import Commit
+    from cairn.orchestrator import Orchestrator
 
 _ALREADY = "No commit was made: git has these files so already."
 
 
 @click.command("accept")
 @task_argument
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--commit", "commit", is_flag=True, help="Make one git commit of exactly these files.")
 @click.option("-m", "--message", metavar="TEXT", help="The commit's message; else the task's summary and request.")
 @click.option("--allow", "allow", metavar="PATH", multiple=True, help="Take this dangerous path too; a glob will do.")
 @as_json
 @click.pass_obj
 def command(
-    chosen: Chosen, task_id: str | None, commit: bool, message: str | None, allow: tuple[str, ...], as_json: bool
+    chosen: Chosen,
+    task_id: str | None,
+    paths: tuple[str, ...],
+    commit: bool,
+    message: str | None,
+    allow: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Take a task's changes into the project.
+
+    With PATHs only the changes of these files and folders; the rest stays in review.
 
     Your own edits since then are kept: each file is merged three ways. On a conflict nothing is written.
 
@@ -46,18 +64,51 @@ def command(
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
-        accept = partial(orchestrator.accept, task, allow=allow)
+        selection = orchestrator.picked(task, _named(orchestrator, task, chosen, paths)) if paths else None
+        accept = partial(orchestrator.accept, task, selection, allow=allow)
         if commit:
             from cairn.committing import accept_and_commit
 
-            task, applied, made = accept_and_commit(orchestrator, task, message, accept)
+            task, applied, made = accept_and_commit(orchestrator, task, message, accept, selection)
         else:
             task, applied = accept()
+        left = orchestrator.changes(task) if task.status is TaskStatus.IN_REVIEW else ChangeSet()
     if as_json:
         from cairn.json_output import applied_json
 
-        console.json(applied_json(task, applied) | ({"commit": made.sha if made else None} if commit else {}))
-    console.write(f"Accepted {task.id}: {applied.in_words()}.")
+        console.json(applied_json(task, applied, left) | ({"commit": made.sha if made else None} if commit else {}))
+    part = "part of " if left else ""
+    console.write(f"Accepted {part}{task.id}: {applied.in_words()}.")
     if commit:
         console.write(f"Committed {made.sha[:10]}: {printable(made.subject)}" if made else _ALREADY)
-    console.note(f"cairn undo {task.id}   takes it back.")
+    if left:
+        console.note(f"{files(len(left))} left in review:  cairn diff {task.id}   shows the rest.")
+    console.note(f"cairn undo {task.id}   takes {'that part' if applied.operation.partial else 'it'} back.")
+
+
+def _named(orchestrator: Orchestrator, task: Task, chosen: Chosen, names: Sequence[str]) -> list[str]:
+    """The names as paths of the project: as reviews print them, or as seen from the folder the command is called in."""
+    left = orchestrator.changes(task)
+    return [_one_of(left, name, _readings(name, chosen.path, orchestrator.project.root)) for name in names]
+
+
+def _one_of(left: ChangeSet, name: str, readings: Sequence[str]) -> str:
+    fitting = [reading for reading in readings if under(left, reading)]
+    if len(fitting) > 1:
+        raise UsageProblem(
+            f"{name} could be {fitting[0]} or {fitting[1]}, and both changed.",
+            fix=f"./{name}   is the one in this folder; in the project's own folder it is the other one.",
+        )
+    if not readings:
+        raise NotFound(f"{name!r} is no path in the project.", fix="cairn diff --name-only   prints which there are.")
+    return [*fitting, readings[-1]][0]
+
+
+def _readings(name: str, here: Path, root: Path) -> list[str]:
+    """What a name can mean, without repetition; with a dot first, only what it means in this folder."""
+    seen_from_here = os.path.relpath(here.resolve() / name, root) if name else ""
+    found: list[str] = []
+    for reading in [seen_from_here] if name.partition("/")[0] in {".", ".."} else [seen_from_here, name]:
+        with suppress(ValueError, PermissionError):
+            found.append(project_path(reading))
+    return list(dict.fromkeys(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 from inline_snapshot import snapshot
 
@@ -194,3 +195,209 @@ submit_result("x", ["cairn.toml", "conftest.py"])
 """
     assert cairn("run", "--accept", "--code", "-", stdin=program).code == 4
     assert not (project / "cairn.toml").exists()
+
+
+THREE = """\
+text = read_file("src/app.py")
+write_file("src/app.py", text.replace("hello", "good day"))
+move_file("src/tool.py", "lib/tool.py")
+write_file("lib/new.py", "NEW = 1\\n")
+submit_result("Three.", ["src/app.py", "src/tool.py", "lib/tool.py", "lib/new.py"])
+"""
+
+
+def test_some_paths_are_accepted_and_the_rest_stays_in_review(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    before = tree(project)
+
+    assert cairn("accept", task["id"], "src/app.py") == snapshot(
+        Screen(
+            code=0,
+            out="Accepted part of TASK1: 1 file changed.\n",
+            err="""\
+2 files left in review:  cairn diff TASK1   shows the rest.
+cairn undo TASK1   takes that part back.
+""",
+        )
+    )
+    assert tree(project) == {**before, "src/app.py": (0o644, b'def greet(name):\n    return "good day " + name\n')}
+    assert cairn("diff", "--stat").out == snapshot("""\
+ lib/new.py           | 1 +
+ {src => lib}/tool.py | 0
+ 2 files changed, 1 insertion(+)
+""")
+    assert cairn("show", "--no-code").out.partition("Summary")[2] == snapshot("""\
+:
+  Three.
+
+ lib/new.py           | 1 +
+ {src => lib}/tool.py | 0
+ 2 files changed, 1 insertion(+)
+
+Accepted before, wholly or in part: src/app.py
+
+Claimed and changed agree (4 files).
+
+Next:
+  cairn diff TASK1     read the changes
+  cairn accept TASK1   take them into the project
+  cairn reject TASK1   drop them
+  cairn undo TASK1     take the last accepted part back
+""")
+    assert cairn("accept", task["id"], "src") == snapshot(
+        Screen(
+            code=0,
+            out="Accepted part of TASK1: 1 file changed.\n",
+            err="""\
+1 file left in review:  cairn diff TASK1   shows the rest.
+cairn undo TASK1   takes that part back.
+""",
+        )
+    )
+    assert json.loads(cairn_json("show"))["accepted"] == ["lib/tool.py", "src/app.py"]
+    assert cairn("accept") == snapshot(
+        Screen(
+            code=0,
+            out="Accepted TASK1: 1 file changed.\n",
+            err="cairn undo TASK1   takes that part back.\n",
+        )
+    )
+    after = tree(project)
+    assert after.keys() == {"README.md", "src/app.py", "lib/tool.py", "lib/new.py"}
+    assert json.loads(cairn_json("show"))["task"]["status"] == "accepted"
+    assert cairn("diff", "--name-only").out == "lib/new.py\nlib/tool.py\nsrc/app.py\n"
+
+
+def test_undo_takes_back_the_last_part_and_then_the_one_before(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    trees = [tree(project)]
+    for names in (["src/app.py"], ["lib/tool.py"], []):
+        cairn("accept", task["id"], *names)
+        trees.append(tree(project))
+
+    assert cairn("undo") == snapshot(
+        Screen(
+            code=0,
+            out="Took back TASK1: 1 file restored.\n",
+            err="It is in review again:  cairn accept TASK1   or   cairn reject TASK1\n",
+        )
+    )
+    assert tree(project) == trees[2]
+    assert cairn("diff", "--name-only").out == "lib/new.py\n"
+    assert cairn("undo", task["id"]).code == 0
+    assert tree(project) == trees[1]
+    assert cairn("diff", "--name-only").out == "lib/new.py\nlib/tool.py\n"
+    assert cairn("undo").code == 0
+    assert tree(project) == trees[0]
+    assert cairn("accept").code == 0
+    assert tree(project) == trees[3]
+
+
+def test_parts_are_taken_back_by_number_in_any_order(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    cairn("accept", task["id"], "src/app.py")
+    cairn("accept")
+    after = tree(project)
+
+    assert cairn("undo", "--op", "1").code == 0
+    assert cairn("diff", "--name-only").out == "src/app.py\n"
+    assert cairn("list").out.count("in review") == 1
+    assert cairn("undo", "--op", "3").code == 0
+    assert (tree(project), json.loads(cairn_json("list"))["tasks"][0]["status"]) == (after, "accepted")
+
+
+def test_paths_that_name_no_change_are_not_found_and_nothing_is_written(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    before = tree(project)
+
+    assert cairn("accept", task["id"], "lib", "README.md") == snapshot(
+        Screen(
+            code=3,
+            out="",
+            err="""\
+cairn: Task TASK1 has no change to accept at README.md.
+  cairn diff TASK1 --name-only   shows what is left to accept.
+""",
+        )
+    )
+    for name in ("nowhere", "/etc/passwd", "../other", ".git/config", ""):
+        assert cairn("accept", task["id"], name).code == 3, name
+    assert tree(project) == before
+
+
+def test_a_path_is_read_from_the_folder_one_stands_in_too(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE.replace("lib/new.py", "app.py"))
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    here = ("-C", "src")
+    (project / ".git").mkdir()
+    (project / ".git/HEAD").write_text("ref: refs/heads/main\n")
+
+    assert cairn(*here, "accept", task["id"], "app.py") == snapshot(
+        Screen(
+            code=2,
+            out="",
+            err="""\
+cairn: app.py could be src/app.py or app.py, and both changed.
+  ./app.py   is the one in this folder; in the project's own folder it is the other one.
+""",
+        )
+    )
+    assert cairn(*here, "accept", task["id"], "./app.py", "--json").code == 0
+    assert cairn(*here, "accept", task["id"], str(project / "lib")).code == 0
+    assert cairn("diff", "--name-only").out == "app.py\n"
+
+
+def test_a_part_obeys_the_rules_of_dangerous_paths_and_conflicts_of_that_part_alone(project, cairn):
+    cairn("run", "--code", "-", stdin=DANGEROUS)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+
+    assert cairn("accept", task["id"], "a.txt").code == 0
+    assert cairn("accept", task["id"], "conftest.py").code == 4
+    (project / "conftest.py").write_text("mine\n")
+    assert cairn("accept", task["id"], ".github", "--allow", ".github").code == 0
+    assert cairn("accept", "--allow", "conftest.py").code == 4
+    assert cairn("show", "--no-code").out.partition("changed,")[2] == snapshot("""\
+ 1 insertion(+)
+
+Accepted before, wholly or in part: .github/workflows/ci.yml, a.txt
+
+Claimed and changed agree (3 files).
+
+Accept would stop at these conflicts with your files:
+  conftest.py: made on both sides, differently
+
+Next:
+  cairn diff TASK1     read the changes
+  cairn retry TASK1    do it again from today's files
+  cairn reject TASK1   drop them
+""")
+    told = json.loads(cairn_json("accept", task["id"], "--allow", "conftest.py"))
+    assert told["error"]["paths"] == ["conftest.py"]
+
+
+def test_a_part_as_json_says_what_is_left(project, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+
+    told = json.loads(cairn_json("accept", task["id"], "src/app.py"))
+
+    assert told == {
+        "id": task["id"], "status": "in review", "operation": 1, "paths": ["src/app.py"],
+        "left": ["lib/new.py", "lib/tool.py"],
+    }  # fmt: skip
+
+
+def test_a_commit_of_a_part_has_that_part_alone(repository, cairn):
+    cairn("run", "--code", "-", stdin=THREE)
+    (task,) = json.loads(cairn_json("list"))["tasks"]
+    (repository / "lib").mkdir()
+
+    assert cairn("accept", task["id"], "src/tool.py", "--commit").code == 0
+    command = ["git", "show", "--name-status", "--format=", "--no-renames"]
+    assert (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout == "A\tlib/tool.py\nD\tsrc/tool.py\n"
+    )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cairn.changes import Content, EntryKind
-from cairn.operation_log import Operation, OperationLog, OperationState, expired
+from cairn.errors import DamagedFile, StorageProblem
+from cairn.hunks import WHOLE, Aspect, Part, Selection
+from cairn.line_diff import Span
+from cairn.operation_log import VERSION, Operation, OperationLog, OperationState, expired
 from cairn.project_files import Edit
 
 APPLIED, UNDONE = OperationState.APPLIED, OperationState.UNDONE
 
 
-def op(number, age, *, undoes=None, state=APPLIED, task="bcdfgh", recorded=True):
-    return Operation(number, "0" * 16, task, undoes, state, recorded, started_at=-age, finished_at=-age)
+def op(number, age, *, undoes=None, state=APPLIED, task="bcdfgh", recorded=True, partial=False):
+    return Operation(
+        number, "0" * 16, task, undoes, state, recorded, started_at=-age, finished_at=-age, partial=partial
+    )
 
 
 def gone(*every, newest=0, open_tasks=()):
@@ -32,6 +39,13 @@ def test_an_accept_and_its_undos_stay_or_go_together():
 
     assert gone(*chain, op(4, 99)) == [4]
     assert gone(*chain[:2], op(3, 50, undoes=2)) == [1, 2, 3]
+
+
+def test_parts_of_the_same_task_stay_or_go_together():
+    parts = (op(1, 99, partial=True), op(2, 98, undoes=1), op(3, 97, task="other", partial=True))
+
+    assert gone(*parts, op(4, 5, partial=True)) == [3]
+    assert gone(*parts, op(4, 50, partial=True)) == [1, 2, 3, 4]
 
 
 def test_a_task_that_is_open_keeps_its_operations():
@@ -73,3 +87,52 @@ def test_a_log_that_another_process_reads_is_dropped_from_without_giving_room_ba
         log.compact()
         reader._db.execute("COMMIT")
         assert reader.every() == ()
+
+
+def accepting(log, part=None, *, undoes=None, task="t"):
+    return log.finish(log.begin(task, [], undoes=undoes, now=1.0, part=part), now=2.0)
+
+
+def test_what_is_accepted_is_what_the_accepts_in_effect_took(tmp_path):
+    lines = Selection((Part("a", frozenset({Span(0, 1, 0, 2), Aspect.MODE})),))
+    more = Selection((Part("a", frozenset({Span(5, 5, 6, 7)})), Part("b", WHOLE)))
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        assert log.accepted("t") == Selection()
+        first, second = accepting(log, lines), accepting(log, more)
+        accepting(log, more, task="other")
+
+        assert log.accepted("t") == Selection.joined([*lines.parts, *more.parts])
+        assert (first.partial, log.get(first.id)) == (True, first)
+        undo = accepting(log, undoes=first.id)
+        assert (undo.partial, log.accepted("t")) == (False, more)
+        accepting(log, undoes=undo.id)
+        assert log.accepted("t") == Selection.joined([*lines.parts, *more.parts])
+        log.drop([first.id, second.id])
+        assert log.accepted("t") == Selection()
+        log.forget(log.begin("t", [], undoes=None, now=3.0, part=lines))
+        whole = accepting(log)
+        assert (whole.partial, log.accepted("t")) == (False, Selection(everything=True))
+
+
+def test_a_log_of_the_first_layout_gets_the_table_of_parts_and_keeps_what_it_has(tmp_path):
+    path = tmp_path / "operations.db"
+    with OperationLog.opened(path) as log:
+        made = accepting(log)
+        log._db.execute("DROP TABLE part")
+        log._db.execute("PRAGMA user_version = 1")
+
+    with OperationLog.opened(path) as log:
+        assert log.every() == (made,)
+        assert log.accepted("t").everything
+        log._db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StorageProblem, match="newer Cairn"), OperationLog.opened(path):
+        pass
+
+
+@pytest.mark.parametrize("pieces", ["nonsense", '["nonsense"]', "[[1, 2]]", "5", '[["a", 1, 2, 3]]', "[null]"])
+def test_pieces_that_cannot_be_are_damage(tmp_path, pieces):
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        made = accepting(log, Selection((Part("a", WHOLE),)))
+        log._db.execute("UPDATE part SET pieces = ? WHERE operation = ?", (pieces, made.id))
+        with pytest.raises(DamagedFile):
+            log.accepted("t")

@@ -186,6 +186,60 @@ def test_undo_without_a_task_takes_back_the_last_accept_and_then_the_one_before(
         made.orchestrator.undo()
 
 
+BOTH = 'write_file("new.txt", "x\\n")\n' + EDITS.replace('["README.md"]', '["README.md", "new.txt"]')
+
+
+def test_an_accept_of_a_part_that_reached_the_files_but_not_the_ledger_leaves_the_task_in_review(desk):
+    made = desk()
+    task = made.run(BOTH).task
+    orchestrator = made.orchestrator
+    part = orchestrator.picked(task, ["new.txt"])
+    orchestrator.project.apply(task.id, orchestrator.to_accept(task, part), part=part)
+
+    assert orchestrator.recover() == ()
+
+    assert orchestrator.task(task.id).status is TaskStatus.IN_REVIEW
+    assert orchestrator.changes(task).paths == ("README.md",)
+    assert orchestrator.project.unrecorded() == ()
+
+
+def test_a_part_is_accepted_once(desk):
+    made = desk()
+    task = made.run(BOTH).task
+    part = made.orchestrator.picked(task, ["new.txt"])
+
+    assert made.orchestrator.accept(task, part)[0] == task
+    with pytest.raises(Conflict, match="accepted meanwhile"):
+        made.orchestrator.accept(task, part)
+    with pytest.raises(NotFound):
+        made.orchestrator.picked(task, ["new.txt"])
+    assert made.orchestrator.accept(task)[0].status is TaskStatus.ACCEPTED
+
+
+def test_what_a_part_wrote_is_not_stale_and_what_the_user_edits_is(desk, project):
+    made = desk()
+    task = made.run(BOTH).task
+    made.orchestrator.accept(task, made.orchestrator.picked(task, ["README.md"]))
+
+    assert made.orchestrator.review(task).stale == ()
+    assert made.orchestrator.review(task).claims.agree
+    (project / "new.txt").write_text("mine\n")
+    assert made.orchestrator.review(task).stale == ("new.txt",)
+
+
+def test_a_part_taken_back_after_the_rest_was_rejected_is_in_review_again(desk, project):
+    made = desk()
+    task = made.run(BOTH).task
+    made.orchestrator.accept(task, made.orchestrator.picked(task, ["new.txt"]))
+    rejected = made.orchestrator.reject(task)
+    assert made.orchestrator.changes(rejected).paths == ("README.md",)
+
+    back, _ = made.orchestrator.undo(rejected)
+
+    assert (back.status, made.orchestrator.changes(back).paths) == (TaskStatus.IN_REVIEW, ("README.md", "new.txt"))
+    assert not (project / "new.txt").exists()
+
+
 def test_a_retry_is_a_new_task_and_the_old_review_is_closed(desk):
     made = desk()
     old = made.run(WRITES).task

@@ -1,0 +1,215 @@
+"""The pieces of a change that can be accepted apart: spans of lines, the new name, the permission bits.
+
+A task's changes never move: what is accepted so far is a set of pieces, and what stands at a path with these pieces
+follows from the set alone. So pieces can be taken, and taken back, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cairn.changes import Change, ChangeSet, Content, EntryKind
+from cairn.git_diff import is_binary
+from cairn.line_diff import Span, differing, split_lines
+
+
+class Aspect(StrEnum):
+    """A piece that is no span of lines."""
+
+    WHOLE = "whole"  # all of a change, divided or not
+    NAME = "name"
+    MODE = "mode"
+    CONTENT = "content"  # of a binary file
+
+
+Piece = Aspect | Span
+Pieces = frozenset[Piece]
+NONE: Pieces = frozenset()
+WHOLE: Pieces = frozenset({Aspect.WHOLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Pieces of the change that leads to `path`."""
+
+    path: str
+    pieces: Pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Pieces of several changes, sorted by path; `everything` stands for all that there is."""
+
+    parts: tuple[Part, ...] = ()
+    everything: bool = False
+
+    @classmethod
+    def joined(cls, parts: Iterable[Part], *, everything: bool = False) -> Selection:
+        """One part for each path."""
+        found: dict[str, Pieces] = {}
+        for part in parts:
+            found[part.path] = found.get(part.path, NONE) | part.pieces
+        return cls(tuple(Part(path, pieces) for path, pieces in sorted(found.items()) if pieces), everything)
+
+    @classmethod
+    def whole(cls, changes: Iterable[Change]) -> Selection:
+        """All of these changes."""
+        return cls.joined(Part(change.path, WHOLE) for change in changes)
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.parts)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that something is selected of."""
+        return tuple(part.path for part in self.parts)
+
+    def by_path(self) -> Mapping[str, Pieces]:
+        """For looking up many."""
+        return {part.path: part.pieces for part in self.parts}
+
+
+# -- what a change is made of ------------------------------------------------------------------------------------------
+
+
+def pieces_of(change: Change) -> tuple[Piece, ...]:
+    """All pieces in the order they are shown; one for what comes, goes, changes its kind, or is no file."""
+    before, after = change.before, change.after
+    if before is None or after is None or not before.kind is after.kind is EntryKind.FILE:
+        return (Aspect.WHOLE,)
+    pieces: list[Piece] = [Aspect.NAME] if change.renamed_from is not None else []
+    pieces += [Aspect.MODE] if before.mode != after.mode else []
+    if before.data != after.data and is_binary(before, after):
+        pieces.append(Aspect.CONTENT)
+    elif before.data != after.data:
+        pieces += differing(split_lines(before.data), split_lines(after.data))
+    return tuple(pieces)
+
+
+def left(change: Change, taken: Pieces) -> Pieces:
+    """The pieces that are not taken; `WHOLE` where nothing is, so that nothing has to be compared."""
+    if Aspect.WHOLE in taken:
+        return NONE
+    return frozenset(pieces_of(change)) - taken if taken else WHOLE
+
+
+def step(change: Change, taken: Pieces, more: Pieces) -> Change | None:
+    """The change that leads from where the `taken` pieces are accepted to where `more` are too; None for no change."""
+    old_path, before = _state(change, taken)
+    new_path, after = _state(change, taken | more)
+    if (old_path, before) == (new_path, after):
+        return None
+    return Change(new_path, before, after, renamed_from=old_path if old_path != new_path else None)
+
+
+def _state(change: Change, taken: Pieces) -> tuple[str, Content | None]:
+    """Where the file is, and with what, when these pieces are accepted."""
+    source = change.renamed_from or change.path
+    before, after = change.before, change.after
+    if Aspect.WHOLE in taken:
+        return change.path, after
+    if not taken or before is None or after is None:
+        return source, before
+    mode = after.mode if Aspect.MODE in taken else before.mode
+    data = after.data if Aspect.CONTENT in taken else _with_spans(before.data, after.data, taken)
+    return (change.path if Aspect.NAME in taken else source), Content(before.kind, mode, data)
+
+
+def _with_spans(before: bytes, after: bytes, taken: Pieces) -> bytes:
+    spans = spans_in(taken)
+    if not spans:
+        return before
+    old, new = split_lines(before), split_lines(after)
+    lines: list[bytes] = []
+    at = 0
+    for span in spans:
+        lines += old[at : span.old_start] + new[span.new_start : span.new_end]
+        at = span.old_end
+    # A last line without an end differs from every line that has one, so that none can come to follow it here.
+    return b"".join([*lines, *old[at:]])
+
+
+def spans_in(pieces: Collection[Piece]) -> list[Span]:
+    """The spans among them, in the order of the file."""
+    return sorted(piece for piece in pieces if isinstance(piece, Span))
+
+
+# -- many changes ------------------------------------------------------------------------------------------------------
+
+
+def rest(changes: ChangeSet, taken: Selection) -> ChangeSet:
+    """What is left of the changes when these pieces are accepted."""
+    if taken.everything or not taken.parts:
+        return ChangeSet() if taken.everything else changes
+    accepted = taken.by_path()
+    steps = (step(change, pieces, WHOLE) for change in changes for pieces in [accepted.get(change.path, NONE)])
+    return _sorted(each for each in steps if each is not None)
+
+
+def chosen(changes: ChangeSet, taken: Selection, more: Selection) -> ChangeSet:
+    """The changes that accepting `more` makes, where `taken` is accepted already."""
+    accepted, wanted = taken.by_path(), more.by_path()
+    steps = (
+        step(change, accepted.get(change.path, NONE), wanted[change.path])
+        for change in changes
+        if change.path in wanted
+    )
+    return _sorted(each for each in steps if each is not None)
+
+
+def fits(changes: ChangeSet, taken: Selection, more: Selection) -> bool:
+    """True when `more` names only changes that there are, and no piece that is taken."""
+    accepted, there = taken.by_path(), {change.path for change in changes}
+    for part in more.parts:
+        before = accepted.get(part.path, NONE)
+        if part.path not in there or part.pieces & before or (before and Aspect.WHOLE in (part.pieces | before)):
+            return False
+    return True
+
+
+def remaining(changes: ChangeSet, taken: Selection) -> Selection:
+    """Every piece that is not taken."""
+    accepted = taken.by_path()
+    return Selection.joined(Part(change.path, left(change, accepted.get(change.path, NONE))) for change in changes)
+
+
+def under(changes: ChangeSet, name: str) -> ChangeSet:
+    """The changes at a path, or in the folder of that name, "." being all; a rename is at both of its names."""
+    inside = "" if name == "." else f"{name}/"
+    return ChangeSet(
+        tuple(change for change in changes if any(path == name or path.startswith(inside) for path in change.paths))
+    )
+
+
+def with_what_they_need(picked: ChangeSet, changes: ChangeSet) -> ChangeSet:
+    """And the changes without which these cannot be: what goes so that a folder can come, or a file in its place."""
+    found = {change.path: change for change in picked}
+    vanishing = {path: change for change in changes if (path := _vanishes(change)) is not None}
+    waiting = list(picked)
+    while waiting:
+        coming = waiting.pop()
+        gone = {*_folders_above(coming.path), *(_below(coming.path, vanishing) if coming.after is not None else ())}
+        for needed in [vanishing[path] for path in gone & vanishing.keys()]:
+            if needed.path not in found:
+                found[needed.path] = needed
+                waiting.append(needed)
+    return _sorted(found.values())
+
+
+def _vanishes(change: Change) -> str | None:
+    return change.path if change.after is None else change.renamed_from
+
+
+def _below(path: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{path}/")]
+
+
+def _folders_above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _sorted(changes: Iterable[Change]) -> ChangeSet:
+    return ChangeSet(tuple(sorted(changes, key=lambda change: change.path)))
