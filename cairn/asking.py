@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cairn.errors import ModelProblem
+from cairn.journal import KeptAnswer
 
 if TYPE_CHECKING:
     from cairn.language_model import Completion, TextModel
@@ -34,21 +37,39 @@ class Usage:
         return Usage(self.input_tokens - earlier.input_tokens, self.output_tokens - earlier.output_tokens)
 
 
+def question_digest(prompt: str, context: str) -> str:
+    """The name under which the answer to a question is kept."""
+    text = json.dumps([prompt, context])
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
 class Questions:
     """One task's questions. `asked` counts those that were sent, `drafts` the answers to be read with suspicion.
 
     `refused` becomes True when the budget did not allow a question, which is the host's own sign of that limit.
+    `keep` stores each answer as it comes; `kept` are those of before that no program has got yet.
     """
 
-    def __init__(self, model: TextModel | None, budget: int, *, asked: int = 0, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self,
+        model: TextModel | None,
+        budget: int,
+        *,
+        asked: int = 0,
+        drafts: int = 0,
+        kept: Sequence[KeptAnswer] = (),
+        keep: Callable[[KeptAnswer], None] = lambda _answer: None,
+        at_once: int = AT_ONCE,
+    ) -> None:
         self.asked = asked
-        self.drafts = 0
+        self.drafts = drafts
         self.refused = False
         self.usage = Usage()
         self._model = model
         self._budget = budget
         self._at_once = asyncio.Semaphore(at_once)
-        self._kept: dict[tuple[str, str], str] = {}
+        self._kept = {answer.question: answer.text for answer in kept}
+        self._keep = keep
 
     async def ask(self, prompts: Sequence[str], context: str) -> list[str]:
         """The answers in the prompts' order. Raises RuntimeError, after all are done, when any failed.
@@ -58,21 +79,23 @@ class Questions:
         model = self._usable()
         for prompt in prompts:
             _require_question(prompt, context)
-        missing = [place for place, prompt in enumerate(prompts) if (prompt, context) not in self._kept]
+        names = [question_digest(prompt, context) for prompt in prompts]
+        missing = [place for place, name in enumerate(names) if name not in self._kept]
         self._reserve(len(missing))
-        async with asyncio.TaskGroup() as group:  # a cancellation reaches every question
-            sent = {place: group.create_task(self._one(model, prompts[place], context)) for place in missing}
+        try:
+            async with asyncio.TaskGroup() as group:  # a cancellation reaches every question
+                sent = {place: group.create_task(self._one(model, prompts[place], context)) for place in missing}
+        except BaseExceptionGroup as several:  # none of them is an answer or a failing model: the first says it all
+            raise several.exceptions[0] from None
         outcomes = {place: task.result() for place, task in sent.items()}
         answers = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, str)}
         failures = {place: outcome for place, outcome in outcomes.items() if not isinstance(outcome, str)}
         if failures:
-            self._kept.update({(prompts[place], context): answer for place, answer in answers.items()})
+            self._kept.update({names[place]: answer for place, answer in answers.items()})
             raise RuntimeError(_what_failed(failures, len(prompts)))
-        found = [
-            answers[place] if place in answers else self._kept[prompt, context] for place, prompt in enumerate(prompts)
-        ]
-        for prompt in prompts:
-            self._kept.pop((prompt, context), None)
+        found = [answers[place] if place in answers else self._kept[name] for place, name in enumerate(names)]
+        for name in names:
+            self._kept.pop(name, None)
         return found
 
     def _usable(self) -> TextModel:
@@ -101,11 +124,15 @@ class Questions:
                 answer = await model.complete(question, system=SYSTEM)
             except ModelProblem as problem:
                 return problem
-        self._count(model, answer)
-        return answer.text.encode("utf-8", "replace").decode()
+        text = answer.text.encode("utf-8", "replace").decode()
+        draft = model.draft and bool(text.strip())
+        self._count(answer, draft=draft)
+        tokens = (answer.input_tokens, answer.output_tokens)
+        self._keep(KeptAnswer(question_digest(prompt, context), text, draft, *tokens))
+        return text
 
-    def _count(self, model: TextModel, answer: Completion) -> None:
-        self.drafts += model.draft and bool(answer.text.strip())
+    def _count(self, answer: Completion, *, draft: bool) -> None:
+        self.drafts += draft
         self.usage = Usage(
             self.usage.input_tokens + answer.input_tokens, self.usage.output_tokens + answer.output_tokens
         )

@@ -29,6 +29,7 @@ VERBS = {
     "reject": "Drop a task's changes.",
     "undo": "Take back an accept.",
     "op": "List what changed the project: accepts and undos.",
+    "resume": "Go on with a task that was interrupted, cancelled, or stopped at a limit.",
     "retry": "Run a task again from today's files.",
     "recipes": "List the built-in recipes, which need no model.",
     "gc": "Delete old tasks and what is past undoing.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cairn import prompts
 from cairn.errors import CairnError, TaskFailed, UsageProblem
-from cairn.journal import MessageRecord
+from cairn.journal import CUT, MessageRecord
 from cairn.language_model import AnswerCut, Completion, Message, TextModel, watched
 from cairn.program import Finished, Limits, Problem, Program, Step
 from cairn.program_in_answer import mentions, program_in
@@ -25,7 +25,8 @@ class GenerationContext:
     """What a source may use while it makes a program.
 
     `check` says what keeps a program from running, without running it. `record` keeps each prompt and answer, and
-    `changed` names the files that the task has changed by now.
+    `changed` names the files that the task has changed by now. `answered` gives what a model answered for a step before
+    the task was interrupted; it is not asked for that again.
     """
 
     check: Callable[[str], Awaitable[tuple[Problem, ...]]]
@@ -33,6 +34,7 @@ class GenerationContext:
     observe: Observer = unobserved
     record: Callable[[MessageRecord], None] = lambda _message: None
     changed: Callable[[], tuple[str, ...]] = tuple
+    answered: Callable[[int], Sequence[MessageRecord]] = lambda _step: ()
 
 
 class CodeSource(Protocol):
@@ -151,12 +153,15 @@ class _Talk:
     turns: list[Message]
     context: GenerationContext
     step: int
+    answered: Iterator[MessageRecord] = field(default_factory=lambda: iter(()))
     prose: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
     async def program(self) -> Program:
-        if self.step == 1:
+        answered = self.context.answered(self.step)
+        self.answered = iter(answered)
+        if self.step == 1 and not answered:
             self.context.record(MessageRecord(self.step, "system", self.system))
         budget = RetryStrategy.at_once(self.context.limits.repairs + 1, retries=self._may_mend)
         for attempt in itertools.count(1):
@@ -191,19 +196,35 @@ class _Talk:
         return _Refused(_as_answer(code), prompts.refused(problems, left), refusal)
 
     async def _ask(self, attempt: int) -> Completion:
+        known = next(self.answered, None)
+        answer = _known(known) if known else await self._ask_model(attempt)
+        self.input_tokens += answer.input_tokens
+        self.output_tokens += answer.output_tokens
+        return answer
+
+    async def _ask_model(self, attempt: int) -> Completion:
         *history, question = self.turns
         observe, name = self.context.observe, self.model.name
         observe(Asking(name, attempt - 1))
         self.context.record(MessageRecord(self.step, "user", question.text))
-        answer = await self.model.complete(
-            question.text, system=self.system, history=history, on_text=lambda received: observe(Writing(received))
-        )
+        try:
+            answer = await self.model.complete(
+                question.text, system=self.system, history=history, on_text=lambda received: observe(Writing(received))
+            )
+        except AnswerCut as cut:
+            self.context.record(MessageRecord(self.step, CUT, str(cut), name))
+            raise
         observe(Answered(name, answer.seconds, answer.input_tokens, answer.output_tokens))
         tokens = (answer.input_tokens, answer.output_tokens)
         self.context.record(MessageRecord(self.step, "assistant", answer.text, name, answer.seconds, *tokens))
-        self.input_tokens += answer.input_tokens
-        self.output_tokens += answer.output_tokens
         return answer
+
+
+def _known(record: MessageRecord) -> Completion:
+    """An answer of before the task was interrupted. Raises AnswerCut where it was cut."""
+    if record.role == CUT:
+        raise AnswerCut(record.text)
+    return Completion(record.text, record.input_tokens, record.output_tokens, record.seconds, record.model)
 
 
 # ── a file ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -213,7 +213,7 @@ class ExecutionSession:
 
         await _settled_or_cancelled(work, out_of_time, max(self._deadline - time.monotonic(), 0.0))
         if not work.done():
-            return Crashed(run.figures(), f"an external function did not return. {GONE}")
+            return Crashed(run.figures(), f"an external function did not return. {GONE}", repeatable=False)
         return work.result()
 
 

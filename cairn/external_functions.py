@@ -1,7 +1,8 @@
 """The functions a program may call, its only authority: bound to a task, checked, journaled, and described for models.
 
 `TaskFunctions` says what they do. Here each call is fitted to its signature and run in one transaction of the task's
-file together with its record, so that neither is ever without the other.
+file together with its record, so that neither is ever without the other. A call that the journal has completed already,
+because its program runs again, is answered from there.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cairn.asking import Questions
+from cairn.asking import Questions, question_digest
+from cairn.changes import EntryKind
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
 from cairn.overlay import Entry, Overlay
 from cairn.program import Limits, Submission
+from cairn.program_errors import FOR_PROGRAMS
 from cairn.progress import CallMade, Observer, unobserved
+from cairn.recalled_calls import Recalled
 from cairn.task_functions import TaskFunctions, require_still_python
 
 if TYPE_CHECKING:
     from cairn.language_model import TextModel
 
 T = TypeVar("T")
-
-# What a program's call may raise, and catch. Everything else is a fault of Cairn's and stops the task.
-FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
 
 
 class ProgramFiles(Protocol):
@@ -106,13 +107,17 @@ def create_external_functions(
     limits: Limits,
     observe: Observer = unobserved,
 ) -> BoundFunctions:
-    """The functions of one task. A task that goes on counts the questions its journal already has."""
-    return BoundFunctions(overlay, journal, Questions(model, limits.llm_calls, asked=_asked_before(journal)), observe)
-
-
-def _asked_before(journal: Journal) -> int:
-    batches = [call.arguments.get("prompts") for call in journal.exact_calls("ask_llm_many")]
-    return len(journal.exact_calls("ask_llm")) + sum(len(each) for each in batches if isinstance(each, list))
+    """The functions of one task. A task that goes on counts the questions that its journal has answers to."""
+    answers = journal.kept_answers()
+    questions = Questions(
+        model,
+        limits.llm_calls,
+        asked=len(answers),
+        drafts=sum(answer.draft for answer in answers),
+        kept=journal.kept_answers(unused=True),
+        keep=journal.keep_answer,
+    )
+    return BoundFunctions(overlay, journal, questions, observe)
 
 
 class BoundFunctions:
@@ -160,15 +165,21 @@ class BoundFunctions:
         arguments: Mapping[str, object],
         effect: Callable[[], T],
         in_journal: Callable[[T], object] = lambda result: result,
+        from_journal: Callable[[Any], T] = lambda plain: plain,
     ) -> T:
-        """The effect and its record, in one transaction. `in_journal` gives the result in plain values.
+        """The effect and its record, in one transaction. `in_journal` gives the result in plain values, and
+        `from_journal` makes it of them again.
 
         A function changes the overlay at most once, as its last act, and the overlay does that whole or not at all.
         So a failed call leaves only what it has seen, which counts, and its record.
         """
+        recalled = self._journal.recalled(name, arguments)
+        if recalled is not None:
+            return from_journal(self._again(name, recalled))
         started = self._journal.clock()
         failure: Exception | None = None
         with self._overlay.transaction():
+            self._journal.require_held()
             try:
                 result = effect()
             except FOR_PROGRAMS as error:
@@ -181,10 +192,21 @@ class BoundFunctions:
             raise failure
         return result
 
+    def _again(self, name: str, recalled: Recalled) -> Any:
+        """What a completed call came to; its effect on the overlay is there already."""
+        if recalled.error is not None:
+            raise recalled.error
+        if name == "submit_result":
+            self.submission = self._journal.submission()
+        return recalled.result
+
     async def _ask(self, name: str, arguments: dict[str, Any], function: Callable[..., Awaitable[object]]) -> object:
         """Recorded before it is sent, so that one that never ended shows; a cancelled one stays like that."""
-        before = self._questions.usage
+        recalled = self._journal.recalled(name, arguments)
+        if recalled is not None:
+            return self._again(name, recalled)
         with self._overlay.transaction():
+            self._journal.require_held()
             number = self._journal.begin_call(name, arguments, self._journal.clock())
         failure: Exception | None = None
         result: object = None
@@ -192,11 +214,11 @@ class BoundFunctions:
             result = await function(**arguments)
         except FOR_PROGRAMS as error:
             failure = error
-        used = self._questions.usage.since(before)
         with self._overlay.transaction():
-            record = self._journal.end_call(
-                number, result, failure, input_tokens=used.input_tokens, output_tokens=used.output_tokens
-            )
+            self._journal.require_held()
+            record = self._journal.end_call(number, result, failure)
+            if failure is None:
+                self._journal.use_answers(_digests(arguments))
         self._observe(CallMade(record))
         if failure is not None:
             raise failure
@@ -225,10 +247,10 @@ class _JournaledFiles:
         self._run(as_name, {"path": path, "data": data}, write)
 
     def entry(self, path: str, *, as_name: str = "Path.stat") -> Entry | None:
-        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry)
+        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry, _entry)
 
     def list_folder(self, path: str, *, as_name: str = "Path.iterdir") -> list[Entry]:
-        return self._result(as_name, path, lambda: self._overlay.list_folder(path), _plain_entries)
+        return self._result(as_name, path, lambda: self._overlay.list_folder(path), _plain_entries, _entries)
 
     def make_folder(self, path: str, *, as_name: str = "Path.mkdir") -> None:
         self._result(as_name, path, lambda: self._overlay.make_folder(path))
@@ -243,9 +265,14 @@ class _JournaledFiles:
         return self._result(as_name, path, lambda: list(self._overlay.walk(path)))
 
     def _result(
-        self, name: str, path: str, effect: Callable[[], T], in_journal: Callable[[T], object] | None = None
+        self,
+        name: str,
+        path: str,
+        effect: Callable[[], T],
+        in_journal: Callable[[T], object] = lambda result: result,
+        from_journal: Callable[[Any], T] = lambda plain: plain,
     ) -> T:
-        result: T = self._run(name, {"path": path}, effect, *([in_journal] if in_journal else []))
+        result: T = self._run(name, {"path": path}, effect, in_journal, from_journal)
         return result
 
     def _before(self, path: str) -> bytes | None:
@@ -263,6 +290,23 @@ def _plain_entry(entry: Entry | None) -> object:
 
 def _plain_entries(entries: Iterable[Entry]) -> object:
     return [_plain_entry(entry) for entry in entries]
+
+
+def _entry(plain: Any) -> Entry | None:
+    if plain is None:
+        return None
+    path, kind, mode, size, mtime = plain
+    return Entry(path, EntryKind(kind), mode, size, mtime)
+
+
+def _entries(plain: Any) -> list[Entry]:
+    return [entry for each in plain if (entry := _entry(each)) is not None]
+
+
+def _digests(arguments: Mapping[str, Any]) -> list[str]:
+    """The names of all that one call of ask_llm or ask_llm_many asks."""
+    prompts = arguments["prompts"] if "prompts" in arguments else [arguments["prompt"]]
+    return [question_digest(prompt, arguments.get("context", "")) for prompt in prompts]
 
 
 @cache

@@ -1,18 +1,20 @@
 """The ordered record of a task: its programs, the messages that led to them, its external calls, its submission.
 
 Calls are kept twice. `tool_calls` holds them as AgentFS tools show them, shortened for people. `cairn_call` holds the
-exact arguments and results, so that a call can be answered from the journal (`call_values.py` says how).
+exact arguments and results (`call_values.py` says how), so that a program that runs again is answered from them.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cairn import program_errors
 from cairn.call_values import arguments_text, pack, result_text, shortened, shortened_arguments, unpack
+from cairn.errors import CairnError
 from cairn.program import (
     CallRecord,
     Cancelled,
@@ -26,10 +28,12 @@ from cairn.program import (
     Step,
     Submission,
 )
+from cairn.recalled_calls import UNFINISHED, ExactCall, Recalled, RecalledCalls
 from cairn.task_file import TaskFile
 
 SUBMISSION_KEY = "cairn.submission"
-UNFINISHED = "did not finish"
+ATTEMPT_KEY = "cairn.attempt"
+CUT = "cut"  # the role of a message that stands for an answer that was cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,25 @@ class MessageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ExactCall:
-    """A call with the very values that crossed. `error` is "" when it returned, `UNFINISHED` when it did neither."""
+class KeptAnswer:
+    """One answer of a model to a program's question; `question` is a digest of prompt and context."""
 
-    number: int
-    step: int
-    name: str
-    arguments: Mapping[str, object]
-    result: object = None
-    error: str = ""
+    question: str
+    text: str
+    draft: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class TakenOver(CairnError):
+    """Another process runs this task now; what this one still does is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The task was taken over by another process, so this one stopped.",
+            "It had given no sign of life for longer than its lease.",
+            "cairn list   shows where it runs now.",
+        )
 
 
 class Journal:
@@ -64,28 +78,62 @@ class Journal:
         self._file = file
         self.clock = clock
         self.step = self._count("SELECT max(number) FROM cairn_step")
+        self._recalled: RecalledCalls | None = None
+        self._attempt: int | None = None
+
+    def hold(self, attempt: int) -> None:
+        """From now on this process writes the journal, and whoever held it before is refused."""
+        with self._file.durably():
+            self._file.kv_set(ATTEMPT_KEY, attempt)
+        self._attempt = attempt
+
+    def require_held(self) -> None:
+        """Raises TakenOver inside a transaction whose writes another process's `hold` forbids."""
+        if self._attempt is not None and self._file.kv_get(ATTEMPT_KEY) != self._attempt:
+            raise TakenOver
 
     # ── steps ──
 
     def begin_step(self, number: int, program: Program, started_at: float | None = None) -> None:
-        """Calls made from now on belong to this step. A step begun again replaces the one that never ended."""
+        """Calls made from now on belong to this step. Begun again, a step has the calls it had, to answer them from."""
         self.step = number
-        self._file.run(
-            "INSERT OR REPLACE INTO cairn_step"
-            " (number, program, label, repairs, started_at, result, input_tokens, output_tokens)"
-            " VALUES (?, ?, ?, ?, ?, NULL, ?, ?)",
-            number,
-            _storable(program.text),
-            program.label,
-            program.repairs,
-            self.clock() if started_at is None else started_at,
-            program.input_tokens,
-            program.output_tokens,
-        )
+        with self._file.transaction():
+            self.require_held()
+            self._file.run(
+                "INSERT INTO cairn_step"
+                " (number, program, label, repairs, started_at, result, input_tokens, output_tokens)"
+                " VALUES (?, ?, ?, ?, ?, NULL, ?, ?)"
+                " ON CONFLICT (number) DO UPDATE SET program = excluded.program, label = excluded.label, result = NULL",
+                number,
+                _storable(program.text),
+                program.label,
+                program.repairs,
+                self.clock() if started_at is None else started_at,
+                program.input_tokens,
+                program.output_tokens,
+            )
+        self.recall(number)
+
+    def recall(self, number: int) -> None:
+        """The step's program runs again: its completed calls are answered by `recalled` from the first one on."""
+        self.step = number
+        found = RecalledCalls(self._file, number)
+        self._recalled = None if found.is_empty else found
+
+    def recalled(self, name: str, arguments: Mapping[str, object]) -> Recalled | None:
+        """The journal's outcome of this very call; None when it is to be made. Raises Divergence."""
+        return None if self._recalled is None else self._recalled.take(name, arguments)
+
+    def require_all_recalled(self) -> None:
+        """A program came to its end. Raises Divergence when the journal has more of it."""
+        if self._recalled is not None:
+            self._recalled.require_none_left()
 
     def end_step(self, number: int, result: ExecutionResult) -> None:
         """Keeps what came of the program."""
-        self._file.run("UPDATE cairn_step SET result = ? WHERE number = ?", result_to_json(result), number)
+        with self._file.transaction():
+            self.require_held()
+            self._file.run("UPDATE cairn_step SET result = ? WHERE number = ?", result_to_json(result), number)
 
     def steps(self) -> tuple[Step, ...]:
         """Every program in order; one that has no end yet is shown as Crashed with the reason."""
@@ -104,18 +152,31 @@ class Journal:
     # ── messages ──
 
     def record_message(self, message: MessageRecord) -> None:
-        """Keeps one prompt or answer of the conversation."""
-        self._file.run(
-            "INSERT INTO cairn_message (step, role, text, model, seconds, input_tokens, output_tokens)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            message.step,
-            message.role,
-            _storable(message.text),
-            message.model,
-            message.seconds,
-            message.input_tokens,
-            message.output_tokens,
-        )
+        """Keeps one prompt or answer of the conversation; an answer is on the disk when this returns."""
+        with self._file.durably() if message.role == "assistant" else self._file.transaction():
+            self.require_held()
+            self._file.run(
+                "INSERT INTO cairn_message (step, role, text, model, seconds, input_tokens, output_tokens)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                message.step,
+                message.role,
+                _storable(message.text),
+                message.model,
+                message.seconds,
+                message.input_tokens,
+                message.output_tokens,
+            )
+
+    def answers(self, step: int) -> tuple[MessageRecord, ...]:
+        """What a model answered for this step, cut answers included; a question without an answer is forgotten."""
+        answered = [each for each in self.messages() if each.step == step and each.role in {"assistant", CUT}]
+        with self._file.transaction():
+            self._file.run(
+                "DELETE FROM cairn_message WHERE step = ?1 AND role = 'user' AND id >"
+                " (SELECT coalesce(max(id), 0) FROM cairn_message WHERE step = ?1 AND role IN ('assistant', 'cut'))",
+                step,
+            )
+        return tuple(answered)
 
     def messages(self) -> tuple[MessageRecord, ...]:
         """The conversation in order."""
@@ -128,6 +189,9 @@ class Journal:
 
     def begin_call(self, name: str, arguments: Mapping[str, object], started_at: float) -> int:
         """The number of a call that is not answered yet; it stays marked as unfinished until `end_call`."""
+        if self._recalled is not None and self._recalled.pending is not None:
+            number, self._recalled.pending = self._recalled.pending, None
+            return number
         number = self._file.run(
             "INSERT INTO tool_calls (name, parameters, status, started_at) VALUES (?, ?, 'pending', ?)",
             name,
@@ -148,11 +212,8 @@ class Journal:
         number: int,
         result: object = None,
         error: BaseException | None = None,
-        *,
-        input_tokens: int = 0,
-        output_tokens: int = 0,
     ) -> CallRecord:
-        """Completes a call that `begin_call` opened."""
+        """Completes a call that `begin_call` opened; its tokens are those of the answers kept for it."""
         (row,) = self._file.rows("SELECT started_at FROM cairn_call WHERE number = ?", number)
         now = self.clock()
         seconds = max(0.0, now - float(row[0] or 0.0))
@@ -166,11 +227,13 @@ class Journal:
             number,
         )
         self._file.run(
-            "UPDATE cairn_call SET result = ?, seconds = ?, input_tokens = ?, output_tokens = ? WHERE number = ?",
+            "UPDATE cairn_call SET result = ?, error = ?, seconds = ?,"
+            " input_tokens = (SELECT coalesce(sum(input_tokens), 0) FROM cairn_answer WHERE call = number),"
+            " output_tokens = (SELECT coalesce(sum(output_tokens), 0) FROM cairn_answer WHERE call = number)"
+            " WHERE number = ?",
             None if error else self._pack(result),
+            program_errors.written(error) if error else None,
             seconds,
-            input_tokens,
-            output_tokens,
             number,
         )
         return self._record(number)
@@ -203,11 +266,13 @@ class Journal:
             round(seconds * 1000),
         )
         self._file.run(
-            "INSERT INTO cairn_call (number, step, arguments, result, started_at, seconds) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO cairn_call (number, step, arguments, result, error, started_at, seconds)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             number,
             self.step,
             self._pack(dict(arguments)),
             None if error else self._pack(result),
+            program_errors.written(error) if error else None,
             started_at,
             seconds,
         )
@@ -226,8 +291,8 @@ class Journal:
 
     def _records(self, where: str, *values: int) -> tuple[CallRecord, ...]:
         rows: list[tuple[Any, ...]] = self._file.rows(
-            "SELECT cairn_call.number, step, name, parameters, tool_calls.result, error, status, cairn_call.started_at,"  # noqa: S608 - the clause is one of three of this class
-            " seconds, input_tokens, output_tokens"
+            "SELECT cairn_call.number, step, name, parameters, tool_calls.result, tool_calls.error, status,"  # noqa: S608 - the clause is one of three of this class
+            " cairn_call.started_at, seconds, input_tokens, output_tokens"
             f" FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number {where} ORDER BY cairn_call.number",
             *values,
         )
@@ -236,7 +301,7 @@ class Journal:
     def exact_calls(self, name: str | None = None) -> tuple[ExactCall, ...]:
         """Every call, or those of one function, with the very values that crossed."""
         rows: list[tuple[Any, ...]] = self._file.rows(
-            "SELECT cairn_call.number, step, name, arguments, cairn_call.result, error, status"
+            "SELECT cairn_call.number, step, name, arguments, cairn_call.result, tool_calls.error, status"
             " FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number"
             " WHERE ?1 IS NULL OR name = ?1 ORDER BY cairn_call.number",
             name,
@@ -252,6 +317,36 @@ class Journal:
             )
             for number, step, name, arguments, result, error, status in rows
         )
+
+    # ── answers of models to programs ──
+
+    def keep_answer(self, answer: KeptAnswer) -> None:
+        """Keeps what was paid for, on the disk, before the call that asked has ended."""
+        with self._file.durably():
+            self.require_held()
+            self._file.run(
+                "INSERT INTO cairn_answer (call, question, text, draft, input_tokens, output_tokens)"
+                " VALUES ((SELECT coalesce(max(number), 0) FROM cairn_call), ?, ?, ?, ?, ?)",
+                answer.question,
+                _storable(answer.text),
+                answer.draft,
+                answer.input_tokens,
+                answer.output_tokens,
+            )
+
+    def use_answers(self, questions: Iterable[str]) -> None:
+        """A call gave these answers to the program: when it is asked again, it wants new ones."""
+        for question in questions:
+            self._file.run("UPDATE cairn_answer SET used = 1 WHERE question = ?", question)
+
+    def kept_answers(self, *, unused: bool = False) -> tuple[KeptAnswer, ...]:
+        """Every answer in the order it came, or those that no call gave to a program yet."""
+        rows: list[tuple[Any, ...]] = self._file.rows(
+            "SELECT question, text, draft, input_tokens, output_tokens FROM cairn_answer"
+            " WHERE used = 0 OR NOT ? ORDER BY id",
+            unused,
+        )
+        return tuple(KeptAnswer(question, text, bool(draft), *tokens) for question, text, draft, *tokens in rows)
 
     # ── submission ──
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
 from cairn.task_file import TaskFile
 from cairn.task_record import keep_task, kept_task
-from cairn.task_run import Conversation, verdict
+from cairn.task_run import Conversation, ended, verdict
 
 if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cairn.settings import Settings
 
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
+INTERRUPTED = "interrupted: its process ended; cairn resume goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,52 @@ class Orchestrator:
 
     # -- asking and running -----------------------------------------------------------------------------------------
 
-    def submit(self, request: str, origin: CodeOrigin, *, retry_of: str | None = None) -> Task:
+    def submit(
+        self,
+        request: str,
+        origin: CodeOrigin,
+        *,
+        retry_of: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Task:
         """A queued task. Its code source is made once now, so that a wrong one fails before anything is kept."""
-        self._parts.source(origin, self.settings)
-        return self.queue.add(request, origin, retry_of=retry_of)
+        self._parts.source(origin, self.settings.with_options(options or {}))
+        return self.queue.add(request, origin, retry_of=retry_of, options=options)
+
+    def resume(self, task: Task, options: Mapping[str, str] | None = None) -> Task:
+        """A stopped task is queued again under its own id; it goes on from its journal. `options` replace those it has.
+
+        Raises IllegalMove for one that runs, is in review, or whose last program came to an end of its own.
+        """
+        if task.status is TaskStatus.QUEUED:
+            return self.queue.give_options(task, options) if options else task
+        self.settings.with_options({**task.options, **(options or {})})
+        if task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED} and not self._has_more_to_do(task):
+            raise IllegalMove(
+                f"Task {task.id} came to its end, so there is nothing to go on with.",
+                f"It is {task.status}: {task.reason}.",
+                f"cairn retry {task.id}   does it again from today's files.",
+            )
+        queued = self.queue.requeue(task, reason="resumed", options=options)
+        self._keep(queued)
+        return queued
+
+    def _has_more_to_do(self, task: Task) -> bool:
+        """True unless a program that nobody answers came to its end: run again, it would end the same way."""
+        if not self._path(task.id).exists():
+            return True
+        with self._workspace(task) as work:
+            done, open_program = ended(work.journal.steps())
+        if open_program is not None or not done:
+            return True
+        return self._parts.source(task.origin, self.settings.with_options(task.options)).answers
+
+    def interrupted(self, request: str, origin: CodeOrigin) -> Task | None:
+        """The newest task that waits to go on after its process ended, and asks for just this."""
+        for task in self.queue.tasks([TaskStatus.QUEUED]):
+            if task.attempt and (task.request, task.origin) == (request, origin):
+                return task
+        return None
 
     async def run(self, task: Task, observe: Observer = unobserved) -> Review:
         """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept."""
@@ -135,10 +178,12 @@ class Orchestrator:
         from cairn.external_functions import create_external_functions
         from cairn.language_model import watched
 
-        limits = self.settings.limits.limits()
-        source = self._parts.source(task.origin, self.settings)
-        model = self._parts.text_model(task.origin, self.settings)
+        settings = self.settings.with_options(task.options)
+        limits = settings.limits.limits()
+        source = self._parts.source(task.origin, settings)
+        model = self._parts.text_model(task.origin, settings)
         with self._workspace(task, create=True) as work:
+            work.journal.hold(task.attempt)
             keep_task(work.file, task)
             answering = None if model is None else watched(model, observe)
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
@@ -150,6 +195,7 @@ class Orchestrator:
                     limits=limits,
                     record=work.journal.record_message,
                     changed=lambda: work.overlay.changes().paths,
+                    answered=work.journal.answers,
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
                 try:
@@ -170,7 +216,7 @@ class Orchestrator:
             calls=len(review.calls),
             input_tokens=review.input_tokens,
             output_tokens=review.output_tokens,
-            seconds=seconds,
+            seconds=task.outcome.seconds + seconds,
         )
         finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
         if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
@@ -306,9 +352,9 @@ class Orchestrator:
 
     def retry(self, task: Task) -> Task:
         """A new task with the same request and origin; an old one that was in review is rejected in its favour."""
-        if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
+        if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
-        again = self.submit(task.request, task.origin, retry_of=task.id)
+        again = self.submit(task.request, task.origin, retry_of=task.id, options=task.options)
         if task.status is TaskStatus.IN_REVIEW:
             self.reject(task, f"retried as {again.id}")
         return again
@@ -326,9 +372,9 @@ class Orchestrator:
         for operation in self.project.unrecorded():
             self._record(operation)
         for task in self.queue.abandoned():
-            seconds = self._clock() - (task.started_at or self._clock())
-            self._finish(task, TaskStatus.FAILED, "the process that ran it ended before it did", seconds)
-            said.append(f"Task {task.id} was running when its process ended; it is failed now, its work is kept.")
+            with suppress(IllegalMove):  # another command was faster
+                self._keep(self.queue.requeue(task, reason=INTERRUPTED))
+                said.append(f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped.")
         return tuple(said)
 
     def _record(self, operation: Operation) -> Task:
@@ -359,7 +405,7 @@ class Orchestrator:
             task = _kept(path)
             if task is None:
                 continue
-            if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
+            if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
                 task = replace(task, status=TaskStatus.FAILED, reason="the ledger was lost while it ran")
             if self.queue.restore(task):
                 restored.append(task)

@@ -119,10 +119,14 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The sandbox's worker died; the fault is not known to be the program's."""
+    """The sandbox's worker died; the fault is not known to be the program's.
+
+    `repeatable` is False when a call of it may still be under way, so that the program must not run again now.
+    """
 
     run: Run
     detail: str = ""
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from cairn import sandbox_failure
 from cairn.plain_values import unfit_argument, unfit_result
 from cairn.program import Cancelled, CodeFailed, ExecutionResult, Finished, LimitReached, Limits, Run
 from cairn.program_check import Conversation
+from cairn.program_errors import FOR_PROGRAMS, crossing
 from cairn.program_hints import hint_for
 from cairn.program_output import BoundedOutput
 from cairn.sandbox_failure import GONE, Evidence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
 
 FLOOD_CHARS = 5_000_000  # a program that prints more than this is stopped
-MESSAGE_CHARS = 4_000  # of an error handed to a program
 VALUE_CHARS = 2_000
 
 
@@ -150,7 +150,7 @@ class ProgramRun:
         try:
             self._files.store()
         except FOR_PROGRAMS as error:
-            kind, message = _crossing(error)  # there is no program any more that could catch it
+            kind, message = crossing(error)  # there is no program any more that could catch it
             raise _Ended(lambda run: CodeFailed(run, kind, message, hint=hint_for(message))) from error
         except Exception as error:
             raise _Fault(error) from error
@@ -219,7 +219,7 @@ class ProgramRun:
         except NotHandled:
             return snapshot.resume_not_handled
         except FOR_PROGRAMS as error:
-            return _raising(snapshot, *_crossing(error))
+            return _raising(snapshot, *crossing(error))
         except (_Ended, asyncio.CancelledError, concurrent.futures.CancelledError):
             raise
         except Exception as error:
@@ -289,21 +289,6 @@ def _refuse_futures(snapshot: FutureSnapshot) -> Callable[[], Snapshot]:
     """No answer of ours is a future, so none can be awaited; should one be, it fails instead of hanging."""
     failure: Mapping[str, str] = {"exc_type": "RuntimeError", "message": "nothing is pending"}
     return lambda: snapshot.resume(dict.fromkeys(snapshot.pending_call_ids, failure))  # type: ignore[arg-type]
-
-
-# What a function may raise for a program to catch; it is in the journal. Anything else is a fault and ends the task.
-FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
-
-_NARROWER = (
-    *(FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, TimeoutError),
-    *(UnicodeDecodeError, UnicodeEncodeError, NotImplementedError, RecursionError),
-)
-
-
-def _crossing(error: Exception) -> tuple[str, str]:
-    """The builtin name and the message under which an error of the host reaches the program."""
-    kind = next((each.__name__ for each in (*_NARROWER, *FOR_PROGRAMS) if isinstance(error, each)), "RuntimeError")
-    return kind, str(error)[:MESSAGE_CHARS].encode(errors="replace").decode()
 
 
 def _raising(snapshot: FunctionSnapshot, kind: str, message: str) -> Callable[[], Snapshot]:

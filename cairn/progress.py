@@ -54,6 +54,13 @@ class CheckFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalling:
+    """A task goes on: what its first `steps` programs came to is known, and rebuilt from the journal."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A program runs."""
 
@@ -82,7 +89,19 @@ class StepEnded:
     step: Step
 
 
-Event = StepStarted | Asking | Writing | Answered | Checking | CheckFailed | Running | CallMade | Waiting | StepEnded
+Event = (
+    StepStarted
+    | Asking
+    | Writing
+    | Answered
+    | Checking
+    | CheckFailed
+    | Recalling
+    | Running
+    | CallMade
+    | Waiting
+    | StepEnded
+)
 Observer = Callable[[Event], None]
 
 

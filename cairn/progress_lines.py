@@ -17,6 +17,7 @@ from cairn.progress import (
     CheckFailed,
     Checking,
     Event,
+    Recalling,
     Running,
     StepEnded,
     StepStarted,
@@ -86,6 +87,8 @@ class ProgressLines:
                 self._moving("checking the program")
             case CheckFailed(problems):
                 self._line(f"  check failed: {one_line(str(problems[0]) if problems else '', 160)}")
+            case Recalling(steps):
+                self._moving(f"going on from the journal: {steps} step{'' if steps == 1 else 's'} so far")
             case Running():
                 self._moving("running")
             case CallMade(record):

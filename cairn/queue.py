@@ -8,7 +8,7 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,14 +21,16 @@ from cairn.task import MOVES, OPEN, CodeOrigin, Outcome, Task, TaskStatus, new_i
 LEASE_SECONDS = 30.0
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
-# 1: the first ledger. `legal_move` is filled from `task.MOVES` at each opening, so that the database refuses what the
-# code would; the trigger on a changed status also writes the event, so that no move goes unrecorded.
+# 1: the first ledger. `legal_move` is filled from `task.MOVES`, so that the database refuses what the code would; the
+# trigger on a changed status also writes the event, so that no move goes unrecorded.
+# 2: tasks that wait, and that go on after they ended; a task's own settings; a wish to cancel one.
 _SCHEMA = """
 CREATE TABLE task (
     id TEXT PRIMARY KEY, request TEXT NOT NULL, source TEXT NOT NULL, name TEXT NOT NULL, program TEXT,
     parameters TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, attempt INTEGER NOT NULL,
     created_at REAL NOT NULL, started_at REAL, finished_at REAL, retry_of TEXT,
-    owner TEXT, lease_until REAL, outcome TEXT NOT NULL, changed_at REAL NOT NULL
+    owner TEXT, lease_until REAL, outcome TEXT NOT NULL, changed_at REAL NOT NULL,
+    options TEXT NOT NULL DEFAULT '{}', cancel_asked_at REAL
 );
 CREATE INDEX task_by_status ON task (status, created_at);
 CREATE INDEX task_by_age ON task (created_at);
@@ -48,10 +50,14 @@ CREATE TRIGGER task_birth_is_recorded AFTER INSERT ON task BEGIN
     INSERT INTO event (task, at, was, became, reason)
     VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason); END;
 """
-_VERSION = 1
+_VERSION = 2
+_UPGRADE_1 = (
+    "ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE task ADD COLUMN cancel_asked_at REAL",
+)
 _COLUMNS = (
     "id, request, source, name, program, parameters, status, reason, attempt, "
-    "created_at, started_at, finished_at, retry_of, outcome"
+    "created_at, started_at, finished_at, retry_of, outcome, options"
 )
 
 
@@ -97,16 +103,28 @@ class Owner:
             return True
         except PermissionError:
             pass
-        return self.born != _born(self.pid)
+        return self.born != _born(self.pid) or _is_dead(self.pid)
 
 
 def _born(pid: int) -> int:
     """Field 22 of /proc/PID/stat (proc(5)); 0 where there is no such file, as on macOS."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _is_dead(pid: int) -> bool:
+    """True for a zombie: it ended, and nobody has asked how."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] in {"Z", "X"}
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the process's name."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
+        return []
+    return stat.rpartition(")")[2].split()
 
 
 class TaskQueue:
@@ -143,12 +161,13 @@ class TaskQueue:
                     f"{self.path} was written by a newer Cairn (format {version}, this one knows {_VERSION}).",
                     fix="pip install --upgrade cairn",
                 )
-            if version == 0:
-                for statement in _statements(_SCHEMA):
-                    self._db.execute(statement)
-                moves = [(was, became) for was, targets in MOVES.items() for became in targets]
-                self._db.executemany("INSERT INTO legal_move VALUES (?, ?)", moves)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            if version == _VERSION:  # another process was faster
+                return
+            for statement in _statements(_SCHEMA) if version == 0 else _UPGRADE_1:
+                self._db.execute(statement)
+            moves = [(was, became) for was, targets in MOVES.items() for became in targets]
+            self._db.executemany("INSERT OR IGNORE INTO legal_move VALUES (?, ?)", moves)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -158,10 +177,18 @@ class TaskQueue:
         with translate_errors(self.path), transaction(self._db):
             yield self._db
 
-    def add(self, request: str, origin: CodeOrigin, *, retry_of: str | None = None) -> Task:
+    def add(
+        self,
+        request: str,
+        origin: CodeOrigin,
+        *,
+        retry_of: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Task:
         """A new queued task under an id that no other task of the project has."""
         with self._writing() as db:
-            task = Task(self._free_id(), request, origin, created_at=self._clock(), retry_of=retry_of)
+            identifier, now = self._free_id(), self._clock()
+            task = Task(identifier, request, origin, created_at=now, retry_of=retry_of, options=dict(options or {}))
             self._insert(db, task)
         return task
 
@@ -223,7 +250,7 @@ class TaskQueue:
         with self._writing() as db:
             row = db.execute(
                 f"""UPDATE task SET status = ?, reason = '', owner = ?, lease_until = ?, started_at = ?,
-                                    changed_at = ?, attempt = attempt + 1
+                                    changed_at = ?, attempt = attempt + 1, cancel_asked_at = NULL
                     WHERE id = (SELECT id FROM task WHERE status = ? AND (? IS NULL OR id = ?)
                                 ORDER BY created_at, rowid LIMIT 1)
                     RETURNING {_COLUMNS}""",
@@ -263,6 +290,31 @@ class TaskQueue:
                 (status, reason, self._clock(), task.id, task.status),
             ).fetchone()
         return self._moved(row, task.id, status)
+
+    def requeue(self, task: Task, *, reason: str = "", options: Mapping[str, str] | None = None) -> Task:
+        """Waits to be run again, and goes on from its journal; `options` are added to those it has.
+
+        A running task's holder loses it: whatever that still does is refused. IllegalMove when it moved meanwhile.
+        """
+        require_move(task.id, task.status, TaskStatus.QUEUED)
+        merged = json.dumps({**task.options, **(options or {})})
+        with self._writing() as db:
+            row = db.execute(
+                f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, options = ?,
+                                    owner = NULL, lease_until = NULL
+                    WHERE id = ? AND status = ? AND attempt = ? RETURNING {_COLUMNS}""",
+                (TaskStatus.QUEUED, reason, self._clock(), merged, task.id, task.status, task.attempt),
+            ).fetchone()
+        return self._moved(row, task.id, TaskStatus.QUEUED)
+
+    def give_options(self, task: Task, options: Mapping[str, str]) -> Task:
+        """Adds settings to a task that is queued; IllegalMove when it moved meanwhile."""
+        with self._writing() as db:
+            row = db.execute(
+                f"UPDATE task SET options = ? WHERE id = ? AND status = ? RETURNING {_COLUMNS}",
+                (json.dumps({**task.options, **options}), task.id, TaskStatus.QUEUED),
+            ).fetchone()
+        return self._moved(row, task.id, TaskStatus.QUEUED)
 
     def abandoned(self) -> tuple[Task, ...]:
         """Running tasks whose process ended, or whose lease ran out."""
@@ -315,7 +367,7 @@ def _row(task: Task) -> tuple[object, ...]:
     return (
         task.id, task.request, origin.source, origin.name, origin.program, json.dumps(dict(origin.parameters)),
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
-        json.dumps(asdict(task.outcome)),
+        json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
     )  # fmt: skip
 
 
@@ -332,6 +384,7 @@ def _task(row: Iterable[object]) -> Task:
     return Task(
         origin=origin,
         outcome=Outcome(**{key: value for key, value in outcome.items() if key in known}),
+        options=json.loads(str(values.pop("options"))),
         status=TaskStatus(str(values.pop("status"))),
         **values,  # type: ignore[arg-type]
     )

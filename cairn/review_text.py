@@ -153,7 +153,9 @@ def next_commands(review: Review) -> str:
             steps += [("undo", "take the last accepted part back")] if review.accepted else []
         case TaskStatus.ACCEPTED if review.changes:
             steps = [("undo", "take it back")]
-        case TaskStatus.FAILED | TaskStatus.CANCELLED | TaskStatus.REJECTED:
+        case TaskStatus.QUEUED | TaskStatus.CANCELLED:
+            steps = [("resume", "go on where it stopped"), ("retry", "do it again from today's files")]
+        case TaskStatus.FAILED | TaskStatus.REJECTED:
             steps = [("show", "its programs and errors"), ("retry", "do it again from today's files")]
         case _:
             return ""

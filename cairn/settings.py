@@ -134,6 +134,16 @@ class Settings(_Section):
         _merge(merged, flags)
         return cls(**merged)
 
+    def with_options(self, options: Mapping[str, str]) -> Settings:
+        """The same with the settings of one task, by their dotted names. Raises UsageProblem for a wrong one."""
+        if not options:
+            return self
+        nested = _nested(options)
+        _check("the task's own settings", nested)
+        merged = self.model_dump()
+        _merge(merged, nested)
+        return Settings(**merged)
+
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "limits": LimitSettings,

@@ -19,6 +19,7 @@ class TaskStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
     IN_REVIEW = "in review"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -30,16 +31,17 @@ _S = TaskStatus
 MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = MappingProxyType(
     {
         _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.FAILED}),
-        _S.RUNNING: frozenset({_S.IN_REVIEW, _S.FAILED, _S.CANCELLED, _S.QUEUED}),
+        _S.RUNNING: frozenset({_S.IN_REVIEW, _S.FAILED, _S.CANCELLED, _S.QUEUED, _S.WAITING}),
+        _S.WAITING: frozenset({_S.QUEUED, _S.CANCELLED, _S.FAILED}),
         _S.IN_REVIEW: frozenset({_S.ACCEPTED, _S.REJECTED}),
         _S.ACCEPTED: frozenset({_S.IN_REVIEW}),  # undo
         _S.REJECTED: frozenset({_S.IN_REVIEW}),  # a rejection taken back
-        _S.FAILED: frozenset(),
-        _S.CANCELLED: frozenset(),
+        _S.FAILED: frozenset({_S.QUEUED}),  # resumed
+        _S.CANCELLED: frozenset({_S.QUEUED}),
     }
 )
 
-OPEN: frozenset[TaskStatus] = frozenset({_S.QUEUED, _S.RUNNING, _S.IN_REVIEW})
+OPEN: frozenset[TaskStatus] = frozenset({_S.QUEUED, _S.RUNNING, _S.WAITING, _S.IN_REVIEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Outcome:
 class Task:
     """What a person asked for. Times are seconds since the epoch, UTC.
 
-    `reason` says why a task is failed, rejected, cancelled or waiting, in one line.
+    `reason` says why a task is failed, rejected, cancelled or waiting, in one line. `options` are the settings given
+    for this task alone, by their dotted names ("limits.seconds"); they hold when it is resumed too.
     """
 
     id: str
@@ -90,6 +93,7 @@ class Task:
     finished_at: float | None = None
     retry_of: str | None = None
     outcome: Outcome = field(default_factory=Outcome)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def moved_to(self, status: TaskStatus, *, reason: str = "") -> Task:
         """The same task in another status. Raises IllegalMove where `MOVES` has no such move."""
@@ -111,11 +115,12 @@ _WAY_OUT: Mapping[TaskStatus, str] = MappingProxyType(
     {
         _S.QUEUED: "cairn list   shows when it has run.",
         _S.RUNNING: "cairn show {id}   shows how far it is.",
+        _S.WAITING: "cairn show {id}   shows what it waits for.",
         _S.IN_REVIEW: "cairn diff {id}   then accept or reject it.",
         _S.ACCEPTED: "cairn undo {id}   takes it back first.",
         _S.REJECTED: "cairn retry {id}   runs it again from today's files.",
-        _S.FAILED: "cairn show {id}   says why; cairn retry {id}   runs it again.",
-        _S.CANCELLED: "cairn retry {id}   runs it again from today's files.",
+        _S.FAILED: "cairn show {id}   says why; cairn resume {id}   goes on, cairn retry {id}   starts anew.",
+        _S.CANCELLED: "cairn resume {id}   goes on where it stopped; cairn retry {id}   starts anew.",
     }
 )
 

@@ -12,6 +12,8 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Cell = None | int | float | str | bytes
 
-LAYOUT = 1  # PRAGMA user_version; raised when Cairn's own tables change
+LAYOUT = 2  # PRAGMA user_version; raised when Cairn's own tables change
 CHUNK_BYTES = 65_536  # AgentFS's default of 4 KB makes 2,442 rows of a 10 MB file
 
 _AGENTFS = """
@@ -119,7 +121,8 @@ CREATE TABLE cairn_call (
     started_at REAL NOT NULL DEFAULT 0,
     seconds REAL NOT NULL DEFAULT 0,
     input_tokens INTEGER NOT NULL DEFAULT 0,
-    output_tokens INTEGER NOT NULL DEFAULT 0
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    error TEXT
 );
 CREATE TABLE cairn_message (
     id INTEGER PRIMARY KEY,
@@ -132,6 +135,34 @@ CREATE TABLE cairn_message (
     output_tokens INTEGER NOT NULL DEFAULT 0
 );
 """
+
+# 2: each answer of a model is kept as it comes, a call's error exactly, a waiting program's variables.
+_SINCE_2 = """
+CREATE TABLE cairn_answer (
+    id INTEGER PRIMARY KEY,
+    call INTEGER NOT NULL,
+    question TEXT NOT NULL,
+    text TEXT NOT NULL,
+    draft INTEGER NOT NULL DEFAULT 0,
+    used INTEGER NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE cairn_dump (
+    id INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
+    call INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    data BLOB NOT NULL,
+    created_at REAL NOT NULL
+);
+"""
+
+
+def blob_digest(data: bytes) -> str:
+    """The name under which a blob is kept: BLAKE2b (RFC 7693), 160 bits, in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=20).hexdigest()
 
 
 class TaskFile:
@@ -166,6 +197,16 @@ class TaskFile:
         """Everything inside commits at once or not at all; an inner one that raises takes back its own part only."""
         return _Transaction(self)
 
+    @contextmanager
+    def durably(self) -> Iterator[None]:
+        """A transaction that is on the disk when it ends, for what was paid for; it cannot be inside another one."""
+        self.rows("PRAGMA synchronous = FULL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.rows("PRAGMA synchronous = NORMAL")
+
     def rows(self, statement: str, *values: Cell) -> list[tuple[Cell, ...]]:
         """Every row at once, so that no statement stays open; storage errors come as Cairn's."""
         try:
@@ -183,8 +224,8 @@ class TaskFile:
                 raise
 
     def put_blob(self, data: bytes) -> str:
-        """Stores bytes once, under a digest of them (BLAKE2b, 160 bits)."""
-        digest = hashlib.blake2b(data, digest_size=20).hexdigest()
+        """Stores bytes once, under a digest of them."""
+        digest = blob_digest(data)
         self.run("INSERT OR IGNORE INTO cairn_blob (digest, size, data) VALUES (?, ?, ?)", digest, len(data), data)
         return digest
 
@@ -192,7 +233,7 @@ class TaskFile:
         """What `put_blob` stored; DamagedFile when it is missing or differs from its digest."""
         found = self.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
         data = found[0][0] if found else None
-        if not isinstance(data, bytes) or hashlib.blake2b(data, digest_size=20).hexdigest() != digest:
+        if not isinstance(data, bytes) or blob_digest(data) != digest:
             raise damaged(self.path, f"Content {digest} is missing or altered.")
         return data
 
@@ -239,8 +280,19 @@ class TaskFile:
                 "Use the newer version for this task.",
             )
         self.rows("SELECT path FROM cairn_base LIMIT 1")
+        if layout < LAYOUT and not self.read_only:
+            self._upgrade()
         if not self.rows("SELECT ino FROM fs_inode WHERE ino = 1"):
             raise damaged(self.path, "Its file tree has no root.")
+
+    def _upgrade(self) -> None:
+        with self.transaction():
+            if self.rows("PRAGMA user_version")[0][0] == LAYOUT:  # another process was faster
+                return
+            self.run("ALTER TABLE cairn_call ADD COLUMN error TEXT")
+            for statement in _SINCE_2.split(";\n"):
+                self.run(statement)
+            self.run(f"PRAGMA user_version = {LAYOUT}")
 
 
 class _Transaction:
@@ -272,7 +324,7 @@ def _template(base: str) -> bytes:
     """A ready-made database: making one by statements on disk costs more than all of a task's start."""
     memory = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        memory.executescript(f"BEGIN; {_AGENTFS} {_CAIRN} PRAGMA user_version = {LAYOUT}; COMMIT;")
+        memory.executescript(f"BEGIN; {_AGENTFS} {_CAIRN} {_SINCE_2} PRAGMA user_version = {LAYOUT}; COMMIT;")
         now = int(time.time())
         memory.execute(
             "INSERT INTO fs_inode (ino, mode, nlink, atime, mtime, ctime) VALUES (1, ?, 1, ?, ?, ?)",

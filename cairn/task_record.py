@@ -14,7 +14,7 @@ KEY = "cairn.task"
 def keep_task(file: TaskFile, task: Task) -> None:
     """The file knows whose it is; the last call counts."""
     origin = replace(task.origin, parameters=dict(task.origin.parameters))
-    file.kv_set(KEY, asdict(replace(task, origin=origin)))
+    file.kv_set(KEY, asdict(replace(task, origin=origin, options=dict(task.options))))
 
 
 def kept_task(file: TaskFile) -> Task | None:

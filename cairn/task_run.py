@@ -1,11 +1,15 @@
-"""One task's conversation: a program, what came of it, the next program, until one submits or a limit ends it."""
+"""One task's conversation: a program, what came of it, the next program, until one submits or a limit ends it.
+
+A conversation that was interrupted goes on from its journal: what came to an end is known, and only rebuilds the
+sandbox's variables; the step that had no end runs again, its completed calls answered from the journal.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cairn.program import (
@@ -20,7 +24,8 @@ from cairn.program import (
     Run,
     Step,
 )
-from cairn.progress import Observer, Running, StepEnded, StepStarted
+from cairn.progress import Observer, Recalling, Running, StepEnded, StepStarted
+from cairn.recalled_calls import Divergence
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -53,11 +58,17 @@ class Conversation:
             return LimitReached(Run(), "wall_seconds", limits.wall_seconds)
 
     async def _steps(self, limits: Limits) -> ExecutionResult:
-        done: list[Step] = []
+        done, open_program = ended(self.journal.steps())
+        if done and _submitted(done[-1].result):
+            return done[-1].result
+        if done or open_program:
+            self.observe(Recalling(len(done) + (open_program is not None)))
+            await self._rebuild(done)
         most = limits.steps if self.source.answers else 1
-        for number in range(1, most + 1):
+        for number in range(len(done) + 1, most + 1):
             self.observe(StepStarted(number, most))
-            program = await self.source.code_for(self.task.request, tuple(done), self.context)
+            program = open_program or await self.source.code_for(self.task.request, tuple(done), self.context)
+            open_program = None
             if program is None:
                 break
             result = await self._run(number, program, done)
@@ -68,20 +79,50 @@ class Conversation:
                 return LimitReached(Run(), "steps", limits.steps)
         return done[-1].result if done else Finished(Run())
 
+    async def _rebuild(self, done: list[Step]) -> None:
+        """The sandbox gets the variables that the ended programs left. Raises Divergence if they end otherwise now."""
+        for step in done:
+            self.journal.recall(step.number)
+            result = await self.session.execute(step.program.text, step=step.number)
+            if _shown(result) != _shown(step.result):
+                last = self.journal.calls(step.number)
+                raise Divergence(step.number, last[-1].number if last else 0, _shown(step.result), _shown(result))
+            self.journal.require_all_recalled()
+
     async def _run(self, number: int, program: Program, done: list[Step]) -> ExecutionResult:
         started = self.clock()
         self.journal.begin_step(number, program, started)
         self.observe(Running(number))
         try:
             result = await self.session.execute(program.text, step=number)
+            if isinstance(result, Crashed) and result.repeatable:  # once more: what it had done is in the journal
+                self.observe(Recalling(number))
+                await self._rebuild(done)
+                self.journal.recall(number)
+                result = await self.session.execute(program.text, step=number)
         except asyncio.CancelledError:
             self.journal.end_step(number, Cancelled(Run(seconds=self.clock() - started), "stopped while it ran"))
             raise
+        if isinstance(result, Finished | CodeFailed):
+            self.journal.require_all_recalled()
         step = Step(number, program, result, started)
         self.journal.end_step(number, result)
         self.observe(StepEnded(step))
         done.append(step)
         return result
+
+
+def ended(steps: tuple[Step, ...]) -> tuple[list[Step], Program | None]:
+    """The steps whose programs came to an end of their own; and the program of the one that something else ended."""
+    done = list(steps)
+    if done and not isinstance(done[-1].result, Finished | CodeFailed):
+        return done[:-1], done[-1].program
+    return done, None
+
+
+def _shown(result: ExecutionResult) -> str:
+    """All of a result that must be the same whenever its program runs."""
+    return repr(replace(result, run=replace(result.run, seconds=0.0)))
 
 
 def _submitted(result: ExecutionResult) -> bool:

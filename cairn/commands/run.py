@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
+@click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
 @as_json
 @click.pass_obj
@@ -43,12 +45,13 @@ def command(
     text_model: str | None,
     limits: tuple[str, ...],
     accept: bool,
+    new: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
     """Do a task: write programs, run them in the sandbox, show what changed.
 
-    Nothing in your project changes until you accept.
+    Nothing in your project changes until you accept. If the same task was interrupted before, it goes on from there.
 
     \b
       cairn run "add docstrings"
@@ -57,7 +60,8 @@ def command(
     """
     console = Console(as_json=as_json)
     program = _program(request, code)
-    with opened(chosen, console, _overrides(model, text_model, limits)) as orchestrator:
+    options = options_of(text_model, limits)
+    with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         if program is not None:
             name = "from standard input" if code == "-" else str(code)
             request = request or f"run the program {name}"
@@ -66,7 +70,12 @@ def command(
             from cairn.plugins import origin_for
 
             origin = origin_for(request or "", orchestrator.settings, os.environ)
-        task = orchestrator.submit(request or "", origin)
+        task = None if new else orchestrator.interrupted(request or "", origin)
+        if task is None:
+            task = orchestrator.submit(request or "", origin, options=options)
+        else:
+            console.note(f"cairn: this task was interrupted, so it goes on (--new starts anew): {task.id}")
+            task = orchestrator.resume(task, options)
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
 
 
@@ -83,7 +92,7 @@ def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accep
         with ProgressLines(verbose=verbose) as progress:
             review = asyncio.run(Worker(orchestrator).run_task(task.id, progress))
     except KeyboardInterrupt:
-        fix = (f"cairn show {task.id}   shows how far it came.", f"cairn retry {task.id}   runs it again.")
+        fix = (f"cairn show {task.id}   shows how far it came.", f"cairn resume {task.id}   goes on where it stopped.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None
     failure: CairnError | None = None
     if accept and review.task.status is TaskStatus.IN_REVIEW:
@@ -118,16 +127,15 @@ def _failure(review: Review) -> TaskFailed:
     return TaskFailed(f"Task {task.id} {task.status}: {task.reason}.", kept, raise_the_limit(review))
 
 
-def _overrides(model: str | None, text_model: str | None, limits: tuple[str, ...]) -> dict[str, object]:
-    overrides: dict[str, object] = {}
+def options_of(text_model: str | None, limits: Sequence[str]) -> dict[str, str]:
+    """The settings that flags give for one task alone. Raises UsageProblem for a limit without a value."""
+    options: dict[str, str] = {}
     for setting in limits:
         name, equals, value = setting.partition("=")
         if not equals or not value:
             raise UsageProblem(f"--limit {setting} says no value.", fix="Write it as --limit seconds=5.")
-        overrides[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
-    overrides |= {"model": model} if model else {}
-    overrides |= {"text_model": text_model} if text_model else {}
-    return overrides
+        options[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
+    return options | ({"text_model": text_model} if text_model else {})
 
 
 def _file_bytes(path: Path) -> bytes:

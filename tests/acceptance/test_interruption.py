@@ -96,9 +96,9 @@ def test_after_kill_9_the_next_command_says_what_became_of_the_task(project, cai
 
     screen = cairn("list")
 
-    assert screen.err == "cairn: Task TASK1 was running when its process ended; it is failed now, its work is kept.\n"
+    assert screen.err == "cairn: Task TASK1 was interrupted: cairn resume TASK1   goes on where it stopped.\n"
     (task,) = listed()
-    assert (task["status"], task["reason"]) == ("failed", "the process that ran it ended before it did")
+    assert (task["status"], task["reason"]) == ("queued", "interrupted: its process ended; cairn resume goes on")
     assert cairn("diff", str(task["id"]), "--name-only").out == "kept.txt\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.journal import UNFINISHED, ExactCall, Journal, MessageRecord, result_from_json, result_to_json
+from cairn.journal import UNFINISHED, ExactCall, Journal, KeptAnswer, MessageRecord, result_from_json, result_to_json
 from cairn.program import (
     CallRecord,
     Cancelled,
@@ -134,7 +134,8 @@ def test_a_call_that_waits_is_pending_until_it_ends(journal: Journal) -> None:
     number = journal.begin_call("ask_llm", {"prompt": "Why?"}, 999.0)
     pending = journal.calls()
     unanswered = journal.exact_calls()
-    ended = journal.end_call(number, "Because.", input_tokens=5, output_tokens=7)
+    journal.keep_answer(KeptAnswer("digest", "Because.", input_tokens=5, output_tokens=7))
+    ended = journal.end_call(number, "Because.")
 
     assert pending == (CallRecord(1, 0, "ask_llm", "'Why?'", error=UNFINISHED, started_at=999.0),)
     assert unanswered == (ExactCall(1, 0, "ask_llm", {"prompt": "Why?"}, None, UNFINISHED),)

@@ -18,6 +18,8 @@ def test_the_moves_are_these():
     assert {(str(was), str(to)) for was, targets in MOVES.items() for to in targets} == {
         ("queued", "running"), ("queued", "cancelled"), ("queued", "failed"),
         ("running", "in review"), ("running", "failed"), ("running", "cancelled"), ("running", "queued"),
+        ("running", "waiting"), ("waiting", "queued"), ("waiting", "cancelled"), ("waiting", "failed"),
+        ("failed", "queued"), ("cancelled", "queued"),
         ("in review", "accepted"), ("in review", "rejected"),
         ("accepted", "in review"), ("rejected", "in review"),
     }  # fmt: skip

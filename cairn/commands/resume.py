@@ -1,0 +1,36 @@
+"""`cairn resume`: a stopped task goes on from its journal."""
+
+from __future__ import annotations
+
+import click
+
+from cairn.commands import Chosen, as_json, named_task, opened
+from cairn.commands.run import carry_out, options_of
+from cairn.console import Console
+from cairn.task import TaskStatus
+
+
+@click.command("resume")
+@click.argument("task_id", metavar="[ID]", required=False)
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Raise the limit it stopped at.")
+@click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@as_json
+@click.pass_obj
+def command(
+    chosen: Chosen, task_id: str | None, limits: tuple[str, ...], accept: bool, verbose: bool, as_json: bool
+) -> int:
+    """Go on with a task that was interrupted, cancelled, or stopped at a limit.
+
+    Nothing that it did is done again: calls that had ended, answers of models too, come from its journal. Without an
+    ID: the only task that was interrupted.
+
+    \b
+      cairn resume
+      cairn resume ID --limit steps=24
+    """
+    console = Console(as_json=as_json)
+    with opened(chosen, console) as orchestrator:
+        task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
+        task = orchestrator.resume(task, options_of(None, limits))
+        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
