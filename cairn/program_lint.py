@@ -123,6 +123,8 @@ class _Program:
         self.modules = _module_aliases(self.nodes)
         self.calls = tuple(node for node in self.nodes if isinstance(node, ast.Call))
         self.suspending = _suspending(functions | {"open"}, self.defined)
+        self.reaching = self._reaching()
+        self.may_fail = frozenset(_expected_to_fail(self.nodes))
 
     def path_of(self, node: ast.AST) -> str:
         """`os.path.join` for an attribute of an imported module, however it was imported; "" for all else."""
@@ -142,10 +144,20 @@ class _Program:
     def suspends(self, node: ast.AST) -> bool:
         """True for an expression that, called, calls a function of the host."""
         if isinstance(node, ast.Lambda):
-            return _calls_any(node.body, self.suspending)
+            return node.body in self.reaching
         if isinstance(node, ast.Name):
             return node.id in self.suspending
         return self.path_of(node) in _SUSPENDING_PATHS
+
+    def _reaching(self) -> frozenset[ast.AST]:
+        """Every node with a call of a suspending function in it; marked from below, so that depth costs nothing."""
+        found: set[ast.AST] = set()
+        for call in self.calls:
+            node: ast.AST | None = call if _calls_one(call, self.suspending) else None
+            while node is not None and node not in found:
+                found.add(node)
+                node = self.parents.get(node)
+        return frozenset(found)
 
 
 def _all_bound(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
@@ -181,23 +193,33 @@ _SUSPENDING_METHODS = frozenset({"read_text", "write_text", "read_bytes", "write
 
 
 def _suspending(given: frozenset[str], defined: Mapping[str, _Function]) -> frozenset[str]:
-    """The given functions and every function of the program that reaches one of them."""
+    """The given functions and every function of the program that reaches one of them.
+
+    Each function is looked at once, however long the chain of calls is: a program must not hold up the host here.
+    """
     found = set(given - defined.keys())
-    grown = True
-    while grown:
-        more = {name for name, node in defined.items() if name not in found and _calls_any(node, found)}
-        found |= more
-        grown = bool(more)
+    callers: dict[str, list[str]] = {}
+    waiting = list(found)
+    for name, node in defined.items():
+        calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+        if name not in found and any(map(_calls_file_method, calls)):
+            found.add(name)
+            waiting.append(name)
+        for called in {call.func.id for call in calls if isinstance(call.func, ast.Name)}:
+            callers.setdefault(called, []).append(name)
+    while waiting:
+        more = [name for name in callers.get(waiting.pop(), ()) if name not in found]
+        found.update(more)
+        waiting.extend(more)
     return frozenset(found)
 
 
-def _calls_any(node: ast.AST, names: frozenset[str] | set[str]) -> bool:
-    return any(
-        (isinstance(call.func, ast.Name) and call.func.id in names)
-        or (isinstance(call.func, ast.Attribute) and call.func.attr in _SUSPENDING_METHODS)
-        for call in ast.walk(node)
-        if isinstance(call, ast.Call)
-    )
+def _calls_one(call: ast.Call, names: frozenset[str]) -> bool:
+    return (isinstance(call.func, ast.Name) and call.func.id in names) or _calls_file_method(call)
+
+
+def _calls_file_method(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and call.func.attr in _SUSPENDING_METHODS
 
 
 # ── what the compiler refuses ───────────────────────────────────────────────────────────────────────────────────────
@@ -272,13 +294,22 @@ def _from_import(node: ast.ImportFrom) -> Iterator[Found]:
 
 def _optional(program: _Program, node: ast.AST) -> bool:
     """True where the program expects the import to fail, or never runs it."""
-    while node in program.parents:
-        inner, node = node, program.parents[node]
-        if isinstance(node, ast.Try) and inner in node.body and any(map(_catches_imports, node.handlers)):
-            return True
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            return True
-    return False
+    place: ast.AST | None = node
+    while place is not None and place not in program.may_fail:
+        place = program.parents.get(place)
+    return place is not None
+
+
+def _expected_to_fail(nodes: tuple[ast.AST, ...]) -> Iterator[ast.AST]:
+    for node in nodes:
+        if isinstance(node, ast.Try) and any(map(_catches_imports, node.handlers)):
+            yield from node.body
+        elif isinstance(node, ast.If) and any(map(_is_type_checking, ast.walk(node.test))):
+            yield node
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return "TYPE_CHECKING" in {getattr(node, "id", ""), getattr(node, "attr", "")}
 
 
 def _catches_imports(handler: ast.ExceptHandler) -> bool:
@@ -350,7 +381,7 @@ def _special_methods(program: _Program, node: ast.ClassDef) -> Iterator[Found]:
     for inner in node.body:
         if not isinstance(inner, _Function) or inner.name not in {"__str__", "__repr__", "__next__", "__hash__"}:
             continue
-        if _calls_any(inner, program.suspending):
+        if inner in program.reaching:
             what = f"a function you are given cannot be called from inside {inner.name}"
             yield inner, what, hints.NO_CALLBACKS
 
@@ -489,7 +520,10 @@ def _argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
     return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
 
 
-def _shown(node: ast.AST) -> str:
+def _shown(node: ast.expr) -> str:
+    """The expression as text, shortened; a long one is not even written down: it may hold thousands of others."""
+    if node.end_lineno != node.lineno or (node.end_col_offset or 0) - node.col_offset > 200:  # noqa: PLR2004
+        return "this expression"
     text = ast.unparse(node)
     return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004 - a short quote
 
