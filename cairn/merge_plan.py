@@ -278,9 +278,12 @@ class _Planner:
 
     def _make_room_for_new_files(self) -> None:
         """Folders that are missing come; a file that goes, and has new files below it, becomes a folder."""
+        obstacles: dict[str, str | None] = {}
         for path in [path for path, edit in self._edits.items() if edit.after is not None]:
             for above in folders_above(path):
-                obstacle = self._make_folder(above)
+                if above not in obstacles:
+                    obstacles[above] = self._make_folder(above)
+                obstacle = obstacles[above]
                 if obstacle is not None:
                     self._clash(path, f"'{above}' is a {obstacle} in the project now, not a folder")
                     break
