@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +32,9 @@ VERBS = {
     "op": "List what changed the project: accepts and undos.",
     "resume": "Go on with a task that was interrupted, cancelled, or stopped at a limit.",
     "retry": "Run a task again from today's files.",
+    "replay": "Run a task's programs again, offline, and prove that the same changes come out.",
+    "export": "Write a task, whole, into one file that can be imported.",
+    "import": "Take a task from a file that was exported.",
     "recipes": "List the built-in recipes, which need no model.",
     "gc": "Delete old tasks and what is past undoing.",
     "init": "Write a commented settings file.",
@@ -50,7 +54,8 @@ class LazyGroup(click.Group):
         """None for an unknown verb; click then says so."""
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"cairn.commands.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = import_module(f"cairn.commands.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a verb's module without one is a bug, not an input
         return command
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cairn.asking import Questions, question_digest
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from cairn.language_model import TextModel
 
 T = TypeVar("T")
+
+
+LOOK_AROUND = frozenset({"list_dir", "search_files", "search_content", "file_exists"})
 
 
 class ProgramFiles(Protocol):
@@ -156,7 +159,7 @@ class BoundFunctions:
         bound: Callable[..., Any] = getattr(self._functions, name)
         if inspect.iscoroutinefunction(function):
             return self._ask(name, arguments, bound)
-        result: object = self.run(name, arguments, lambda: bound(**arguments))
+        result: object = self.run(name, arguments, lambda: bound(**arguments), looks_around=name in LOOK_AROUND)
         return result
 
     def run(
@@ -166,9 +169,11 @@ class BoundFunctions:
         effect: Callable[[], T],
         in_journal: Callable[[T], object] = lambda result: result,
         from_journal: Callable[[Any], T] = lambda plain: plain,
+        *,
+        looks_around: bool = False,  # noqa: ARG002 - for a replay, which has only the captured files
     ) -> T:
         """The effect and its record, in one transaction. `in_journal` gives the result in plain values, and
-        `from_journal` makes it of them again.
+        `from_journal` makes it of them again. `looks_around`: it depends on more of the project than what it captures.
 
         A function changes the overlay at most once, as its last act, and the overlay does that whole or not at all.
         So a failed call leaves only what it has seen, which counts, and its record.
@@ -247,10 +252,11 @@ class _JournaledFiles:
         self._run(as_name, {"path": path, "data": data}, write)
 
     def entry(self, path: str, *, as_name: str = "Path.stat") -> Entry | None:
-        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry, _entry)
+        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry, _entry, looks_around=True)
 
     def list_folder(self, path: str, *, as_name: str = "Path.iterdir") -> list[Entry]:
-        return self._result(as_name, path, lambda: self._overlay.list_folder(path), _plain_entries, _entries)
+        look = partial(self._overlay.list_folder, path)
+        return self._result(as_name, path, look, _plain_entries, _entries, looks_around=True)
 
     def make_folder(self, path: str, *, as_name: str = "Path.mkdir") -> None:
         self._result(as_name, path, lambda: self._overlay.make_folder(path))
@@ -262,7 +268,7 @@ class _JournaledFiles:
         self._run(as_name, {"source": source, "target": target}, lambda: self._overlay.move(source, target))
 
     def walk(self, path: str, *, as_name: str = "Path.walk") -> list[str]:
-        return self._result(as_name, path, lambda: list(self._overlay.walk(path)))
+        return self._result(as_name, path, lambda: list(self._overlay.walk(path)), looks_around=True)
 
     def _result(
         self,
@@ -271,8 +277,10 @@ class _JournaledFiles:
         effect: Callable[[], T],
         in_journal: Callable[[T], object] = lambda result: result,
         from_journal: Callable[[Any], T] = lambda plain: plain,
+        *,
+        looks_around: bool = False,
     ) -> T:
-        result: T = self._run(name, {"path": path}, effect, in_journal, from_journal)
+        result: T = self._run(name, {"path": path}, effect, in_journal, from_journal, looks_around=looks_around)
         return result
 
     def _before(self, path: str) -> bytes | None:

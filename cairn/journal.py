@@ -372,6 +372,30 @@ class Journal:
         return number if isinstance(number, int) else 0
 
 
+# ── from one file to another ──
+
+_OF_FIRST_STEPS = (  # table, and the rows that belong to the steps up to the one in `?`
+    ("cairn_step", "number <= ?"),
+    ("cairn_message", "step <= ?"),
+    ("cairn_call", "step <= ?"),
+    ("tool_calls", "id IN (SELECT number FROM cairn_call WHERE step <= ?)"),
+    ("cairn_answer", "call IN (SELECT number FROM cairn_call WHERE step <= ?)"),
+)
+
+
+def copy_first_steps(source: TaskFile, target: TaskFile, last: int) -> None:
+    """The target's journal, which is empty, has the steps of the source up to `last`, with all that belongs to them."""
+    with target.transaction():
+        for digest, size, data in source.rows("SELECT digest, size, data FROM cairn_blob"):
+            statement = "INSERT OR IGNORE INTO cairn_blob (digest, size, data) VALUES (?, ?, ?)"
+            target.run(statement, digest, size, data)
+        for table, which in _OF_FIRST_STEPS:
+            columns = [str(row[1]) for row in source.rows(f"PRAGMA table_info({table})")]
+            listed, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            for row in source.rows(f"SELECT {listed} FROM {table} WHERE {which}", last):  # noqa: S608 - our own names
+                target.run(f"INSERT INTO {table} ({listed}) VALUES ({marks})", *row)  # noqa: S608
+
+
 # ── what came of a program, as JSON and back ──
 
 _OUTCOMES: Mapping[str, type[Finished | CodeFailed | LimitReached | Crashed | Cancelled]] = {

@@ -15,6 +15,19 @@ from cairn.task import Task
 if TYPE_CHECKING:
     from cairn.clean_up import CleanedUp
     from cairn.project import Applied, Operation, Undone
+    from cairn.replay import Replay
+
+
+def replay_json(replay: Replay) -> dict[str, Any]:
+    """What a replay compared, and where it got to."""
+    return {
+        "id": replay.task.id,
+        "complete": replay.complete,
+        "steps": len(replay.steps),
+        "calls": replay.calls,
+        "variables": {variable.name: variable.value for variable in replay.variables},
+        **changes_json(replay.changes),
+    }
 
 
 def error_json(error: CairnError) -> dict[str, Any]:

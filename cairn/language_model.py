@@ -401,6 +401,11 @@ def choose_model(wanted: str | None, environ: Mapping[str, str]) -> str | None:
         return None
 
 
+def keys_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where `llm` keeps its keys; it need not exist."""
+    return _settings_folder(environ) / "keys.json"
+
+
 def _is_fresh(environ: Mapping[str, str]) -> bool:
     """True where `llm` was never set up: its own default then has no key. Spares a second of imports."""
     marks = ("default_model.txt", "keys.json", "aliases.json", "extra-openai-models.yaml")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +15,7 @@ from cairn.dangerous_paths import dangers, require_allowed
 from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, UsageProblem
 from cairn.git_diff import stat
 from cairn.hunks import Selection, chosen, fits, remaining, rest, under, with_what_they_need
-from cairn.journal import Journal
+from cairn.journal import Journal, copy_first_steps
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
@@ -24,13 +23,14 @@ from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
 from cairn.queue import LEDGER, TaskQueue
 from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
-from cairn.task_file import TaskFile
-from cairn.task_record import keep_task, kept_task
+from cairn.task_file import TaskFile, remove_task_file
+from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, ended, verdict
 
 if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
     from cairn.language_model import TextModel
+    from cairn.replay import Replay
     from cairn.settings import Settings
 
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
@@ -187,8 +187,8 @@ class Orchestrator:
             keep_task(work.file, task)
             answering = None if model is None else watched(model, observe)
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
-            clock = datetime.fromtimestamp(task.created_at, UTC)
-            async with AgentExecutor(limits).session(functions, now=clock, seed=_seed(task.id)) as session:
+            seen = surroundings(work.file, task)
+            async with AgentExecutor(limits).session(functions, now=seen.now, seed=seen.seed) as session:
                 context = GenerationContext(
                     check=session.check,
                     observe=observe,
@@ -359,6 +359,52 @@ class Orchestrator:
             self.reject(task, f"retried as {again.id}")
         return again
 
+    # -- again, and another way -------------------------------------------------------------------------------------
+
+    async def replay(self, task: Task, *, until: int | None = None, observe: Observer = unobserved) -> Replay:
+        """The task's programs run again, offline, against its journal; see `cairn.replay`."""
+        from cairn.replay import replay
+
+        limits = self.settings.with_options(task.options).limits.limits()
+        with TaskFile.open(self.file_of(task)) as file:
+            return await replay(task, file, limits, until=until, observe=observe)
+
+    async def fork(
+        self, task: Task, step: int, *, then: str = "", origin: CodeOrigin | None = None, observe: Observer = unobserved
+    ) -> Task:
+        """A new queued task that begins with the first `step` steps of this one, and with its overlay as it was then.
+
+        `then` is added to the request, `origin` replaces who writes the programs.
+        """
+        from cairn.replay import rebuild
+
+        origin = origin or task.origin
+        request = f"{task.request}\n\nFrom here on: {then}" if then else task.request
+        settings = self.settings.with_options(task.options)
+        self._parts.source(origin, settings)
+        with TaskFile.open(self.file_of(task)) as original:
+            _require_open_end(Journal(original), step)
+            new = self.queue.draft(request, origin, retry_of=task.id, options=task.options)
+            path = self._path(new.id)
+            try:
+                with TaskFile.create(path, base=self.project.root) as file:
+                    await rebuild(task, original, file, settings.limits.limits(), until=step, observe=observe)
+                    copy_first_steps(original, file, step)
+                    keep_surroundings(file, surroundings(original, task))
+                    keep_task(file, new)
+                self.queue.restore(new)
+            except BaseException:
+                remove_task_file(path)
+                raise
+        return new
+
+    def file_of(self, task: Task) -> Path:
+        """The task's own file. Raises NotFound for a task that never ran."""
+        path = self._path(task.id)
+        if not path.exists():
+            raise NotFound(f"Task {task.id} never ran, so there is nothing of it yet.", fix=f"cairn show {task.id}")
+        return path
+
     # -- after a crash ----------------------------------------------------------------------------------------------
 
     def recover(self) -> tuple[str, ...]:
@@ -450,6 +496,16 @@ def _stale(changed: tuple[str, ...], whole: ChangeSet, taken: Selection, planned
     return tuple(path for path in changed if path not in accepted or path in edited)
 
 
+def _require_open_end(journal: Journal, step: int) -> None:
+    """Raises UsageProblem unless something can follow the step."""
+    steps = journal.steps()
+    done, _ = ended(steps)
+    last = len(done) - (1 if journal.submission() is not None else 0)
+    if not 0 <= step <= last:
+        why = f"Its first {last} steps came to an end without submitting." if last else "Its first step ended it."
+        raise UsageProblem(f"The task cannot be forked at step {step}.", why, f"--fork N   with N from 0 to {last}")
+
+
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
@@ -467,8 +523,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, CairnError):
         return " ".join([error.what, *error.why.splitlines()[:1]])
     return f"a bug in Cairn: {type(error).__name__}: {error}"
-
-
-def _seed(task_id: str) -> int:
-    """The chance a task's programs see: the same whenever they run again."""
-    return int.from_bytes(task_id.encode())

@@ -202,6 +202,17 @@ class PinnedBase:
         return pin
 
 
+def copy_pins(source: TaskFile, target: TaskFile) -> None:
+    """Everything that one task captured is captured for another one too, as only read so far."""
+    with target.transaction():
+        for row in source.rows(f"SELECT {_COLUMNS} FROM cairn_base"):  # noqa: S608
+            pin = _pin(row)
+            if pin.digest is not None:
+                target.put_blob(source.blob(pin.digest))
+            values = (*row[:-1], Reason.READ)
+            target.run(f"INSERT INTO cairn_base ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)  # noqa: S608
+
+
 def _range(folder: str) -> tuple[int, str, str]:
     """Where names start in the paths below a folder (from 1), and the bounds of those paths: "0" follows "/"."""
     return (1, "", "\U0010ffff") if folder == "." else (len(folder) + 2, f"{folder}/", f"{folder}0")

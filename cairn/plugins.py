@@ -60,6 +60,11 @@ def origin_for(request: str, settings: Settings, environ: Mapping[str, str]) -> 
     raise describe_missing(request, tuple(recipe.name for recipe in built_in_recipes()))
 
 
+def model_origin(settings: Settings) -> CodeOrigin:
+    """The model that the settings name, as the writer of a task's programs."""
+    return CodeOrigin("model", settings.model or "")
+
+
 def text_model(origin: CodeOrigin, settings: Settings, environ: Mapping[str, str] = os.environ) -> TextModel | None:
     """What answers ask_llm: the set text model, the task's own, a default with a key, the local one; None for none."""
     from cairn.language_model import choose_model, open_model

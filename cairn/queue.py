@@ -8,7 +8,7 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -187,16 +187,37 @@ class TaskQueue:
     ) -> Task:
         """A new queued task under an id that no other task of the project has."""
         with self._writing() as db:
-            identifier, now = self._free_id(), self._clock()
-            task = Task(identifier, request, origin, created_at=now, retry_of=retry_of, options=dict(options or {}))
+            task = self.draft(request, origin, retry_of=retry_of, options=options)
             self._insert(db, task)
         return task
 
-    def restore(self, task: Task) -> bool:
-        """Puts back a task that a lost ledger held, as it was; False when its id is here already."""
+    def draft(
+        self,
+        request: str,
+        origin: CodeOrigin,
+        *,
+        retry_of: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Task:
+        """A task under a free id that the ledger does not have yet; `restore` puts it there."""
+        return Task(
+            self._free_id(),
+            request,
+            origin,
+            created_at=self._clock(),
+            retry_of=retry_of,
+            options=dict(options or {}),
+        )
+
+    def restore(self, task: Task, events: Sequence[TaskEvent] = ()) -> bool:
+        """Puts a task here as it is, with the moves it made elsewhere; False when its id is here already."""
         with self._writing() as db:
             if db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None:
                 return False
+            db.executemany(
+                "INSERT INTO event (task, at, was, became, reason) VALUES (?, ?, ?, ?, ?)",
+                [(task.id, event.at, event.was, event.became, event.reason) for event in events],
+            )
             self._insert(db, task)
         return True
 

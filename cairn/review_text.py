@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cairn import git_diff
 from cairn.changes import ChangeSet
@@ -14,6 +15,9 @@ from cairn.program import CodeFailed, Finished, Step
 from cairn.progress_lines import describe_result, duration
 from cairn.review import Review
 from cairn.task import CodeOrigin, Task, TaskStatus
+
+if TYPE_CHECKING:
+    from cairn.replay import Replay
 
 NAMES_SHOWN = 8
 ASKING = frozenset({"ask_llm", "ask_llm_many"})
@@ -160,6 +164,25 @@ def next_commands(review: Review) -> str:
         case _:
             return ""
     return "Next:\n" + "\n".join(_command(verb, task_id) + why for verb, why in steps)
+
+
+def replayed(replay: Replay, console: Console) -> Iterator[str]:
+    """What `replay` prints: what was compared, the variables where it stopped, the files as they were then."""
+    steps = f"{len(replay.steps)} step{'' if len(replay.steps) == 1 else 's'}"
+    calls = f"{replay.calls:,} call{'' if replay.calls == 1 else 's'}"
+    if replay.complete:
+        same = console.style("The same again", "bold", "green")
+        yield f"{same}: {steps}, {calls}, {files(len(replay.changes))} changed."
+    else:
+        yield f"Stopped after {steps} and {calls}; until there all is as it was."
+    if replay.variables:
+        yield "\nVariables:"
+        width = min(20, max(len(variable.name) for variable in replay.variables))
+        for variable in replay.variables:
+            yield f"  {printable(variable.name):<{width}}  {one_line(variable.value, 100)}"
+    yield f"\n{diffstat(replay.changes, console)}"
+    if not replay.complete:
+        yield f"\nNext:\n  cairn replay {replay.task.id} --fork {len(replay.steps)}   go another way from here"
 
 
 def _command(verb: str, task_id: str) -> str:

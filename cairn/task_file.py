@@ -342,6 +342,12 @@ def _template(base: str) -> bytes:
     return bytes(image)
 
 
+def remove_task_file(path: Path) -> None:
+    """Deletes the file with what SQLite keeps beside it; nothing happens if it is not there."""
+    for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        each.unlink(missing_ok=True)
+
+
 def _place_whole(path: Path, content: bytes) -> None:
     """Writes beside and links into place, so that a killed process leaves no half file and none is overwritten."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus
 from cairn.task_file import TaskFile
 
 KEY = "cairn.task"
+SURROUNDINGS_KEY = "cairn.surroundings"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The clock and the chance that a task's programs see, the same whenever they run."""
+
+    now: datetime
+    seed: int
+
+
+def surroundings(file: TaskFile, task: Task) -> Surroundings:
+    """Those the file keeps, because it was forked from another task's; else the task's own."""
+    kept = file.kv_get(SURROUNDINGS_KEY)
+    now, seed = kept if isinstance(kept, list) else (task.created_at, int.from_bytes(task.id.encode()))
+    return Surroundings(datetime.fromtimestamp(float(str(now)), UTC), int(str(seed)))
+
+
+def keep_surroundings(file: TaskFile, found: Surroundings) -> None:
+    """The file's programs see these from now on, whatever its task is called."""
+    file.kv_set(SURROUNDINGS_KEY, [found.now.timestamp(), found.seed])
 
 
 def keep_task(file: TaskFile, task: Task) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cairn.executor import ExecutionSession
     from cairn.journal import Journal
 
+SHOWN_CHARS = 400
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -84,9 +86,10 @@ class Conversation:
         for step in done:
             self.journal.recall(step.number)
             result = await self.session.execute(step.program.text, step=step.number)
-            if _shown(result) != _shown(step.result):
+            if not same_end(result, step.result):
                 last = self.journal.calls(step.number)
-                raise Divergence(step.number, last[-1].number if last else 0, _shown(step.result), _shown(result))
+                number = last[-1].number if last else 0
+                raise Divergence(step.number, number, shown_end(step.result), shown_end(result))
             self.journal.require_all_recalled()
 
     async def _run(self, number: int, program: Program, done: list[Step]) -> ExecutionResult:
@@ -120,9 +123,18 @@ def ended(steps: tuple[Step, ...]) -> tuple[list[Step], Program | None]:
     return done, None
 
 
-def _shown(result: ExecutionResult) -> str:
-    """All of a result that must be the same whenever its program runs."""
-    return repr(replace(result, run=replace(result.run, seconds=0.0)))
+def same_end(one: ExecutionResult, other: ExecutionResult) -> bool:
+    """True when nothing but the time they took tells two runs of a program apart."""
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(result: ExecutionResult) -> ExecutionResult:
+    return replace(result, run=replace(result.run, seconds=0.0))
+
+
+def shown_end(result: ExecutionResult) -> str:
+    """A program's end with all that must be the same whenever it runs, on one line."""
+    return repr(_timeless(result))[:SHOWN_CHARS]
 
 
 def _submitted(result: ExecutionResult) -> bool:

@@ -17,8 +17,13 @@ from cairn.journal import Journal
 from cairn.overlay import AgentFSOverlay
 from cairn.program import ExecutionResult, Finished, Program, Submission
 from cairn.recipe_source import recipe_named
+from cairn.replay import replay
+from cairn.task import CodeOrigin, Task
 from cairn.task_file import TaskFile
+from cairn.task_record import surroundings
 from cairn.testing import Script
+
+TASK = Task("bcdfgh", "a program", CodeOrigin("file", "program"), created_at=1_700_000_000.0)
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,22 @@ class Workshop:
         return await self.program(recipe_named(name).program(parameters), model=model)
 
     async def program(self, program: Program, *, model: Script | None = None) -> Outcome:
-        """One run in a task of its own. What it claims must be what it changed."""
+        """One run in a task of its own. What it claims must be what it changed, and its replay must do the same."""
         executor = AgentExecutor()
         with TaskFile.create(self._tasks / f"{next(self._numbers)}.db", base=self.root) as file:
             overlay = AgentFSOverlay(file, self.root)
             journal = Journal(file)
             functions = create_external_functions(overlay, journal, model.model() if model else None, executor.limits)
-            async with executor.session(functions) as session:
+            seen = surroundings(file, TASK)
+            async with executor.session(functions, now=seen.now, seed=seen.seed) as session:
                 problems = await session.check(program.text)
+                journal.begin_step(1, program)
                 result = await session.execute(program.text, step=1)
+                journal.end_step(1, result)
             logged = [call.arguments for call in journal.calls() if call.name == "log"]
             outcome = Outcome(result, overlay.changes(), problems, logged)
+            again = await replay(TASK, file, executor.limits)
+            assert (again.complete, again.changes) == (True, outcome.changes)
         assert outcome.problems == ()
         assert sorted(outcome.submission.changed_files) == sorted(outcome.changes.paths)
         self._accept(outcome.changes)
