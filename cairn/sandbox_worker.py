@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cairn.errors import CairnError
+from cairn.lifeline import Lifeline
 from cairn.program import Limits
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ EXIT_SECONDS = 2.0
 class SandboxWorker:
     """A process that holds one conversation's variables. `kill` may be called from any thread, at any time, twice."""
 
-    def __init__(self, pool: Monty, session: MontySession, pid: int) -> None:
+    def __init__(self, pool: Monty, session: MontySession, pid: int, lifeline: Lifeline) -> None:
         self._pool = pool
+        self._lifeline = lifeline
         self.session = session
         self.pid = pid
         # A pidfd names this very process, so that a late kill never hits another one that got its number.
@@ -53,20 +55,29 @@ class SandboxWorker:
     def start(cls, limits: Limits, stubs: str, *, now: datetime, seed: int) -> SandboxWorker:
         """Blocks for about 3 ms. Raises CairnError when the sandbox cannot be started on this machine."""
         _end_workers_at_exit()
+        lifeline = Lifeline()
         try:
-            pool = _pool(limits)
-            session = _enter(pool, limits, stubs, now=now, seed=seed)
-        except ImportError as error:
-            raise _cannot_start(str(error)) from error
-        pid = session.worker_pid
-        if pid is None:
-            raise _cannot_start("the worker has no process id")
-        return cls(pool, session, pid)
+            pool, session, pid = _entered(limits, stubs, now=now, seed=seed)
+            lifeline.tie(pid)
+        except BaseException:
+            lifeline.let_go()
+            raise
+        return cls(pool, session, pid, lifeline)
 
     def warm(self) -> None:
         """Loads the type checker's tables (4 to 20 ms), so that the first check need not wait for them."""
         with suppress(Exception):  # a worker that died meanwhile is found by whoever uses it next
             self.session.feed_run("None")
+
+    def watch(self, ended: Callable[[], None]) -> None:
+        """Calls `ended` on the running loop once the process has ended; not where the system does not say so."""
+        if self._pidfd is not None:
+            asyncio.get_running_loop().add_reader(self._pidfd, ended)
+
+    def unwatch(self) -> None:
+        """Before it is closed; nothing happens if nobody watches."""
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
 
     @property
     def alive(self) -> bool:
@@ -74,7 +85,9 @@ class SandboxWorker:
         with self._turn:
             if self._ended or self._pidfd is None:
                 return not self._ended
-            return not select.select([self._pidfd], [], [], 0)[0]
+            ended = select.poll()  # select() itself takes no descriptor above 1,023
+            ended.register(self._pidfd, select.POLLIN)
+            return not ended.poll(0)
 
     def memory_peak(self) -> int:
         """The most memory the process ever had, in bytes; 0 where the system does not say, or it has ended."""
@@ -104,6 +117,7 @@ class SandboxWorker:
             self.session.__exit__(None, None, None)
         with suppress(Exception):
             self._pool.__exit__(None, None, None)
+        self._lifeline.let_go()
         with self._turn:
             if self._pidfd is not None:
                 os.close(self._pidfd)
@@ -123,12 +137,16 @@ def _pool(limits: Limits) -> Monty:
     )
 
 
-def _enter(pool: Monty, limits: Limits, stubs: str, *, now: datetime, seed: int) -> MontySession:
-    from pydantic_monty import MontyError
+def _entered(limits: Limits, stubs: str, *, now: datetime, seed: int) -> tuple[Monty, MontySession, int]:
+    try:
+        from pydantic_monty import MontyError
 
+        pool = _pool(limits)
+    except ImportError as error:
+        raise _cannot_start(str(error)) from error
     try:
         pool.__enter__()
-        return pool.checkout(
+        session = pool.checkout(
             limits={
                 "max_feed_duration_secs": limits.seconds,
                 "max_memory": limits.memory_mb * MEGABYTE,
@@ -144,6 +162,9 @@ def _enter(pool: Monty, limits: Limits, stubs: str, *, now: datetime, seed: int)
     except (OSError, RuntimeError, MontyError) as error:
         pool.__exit__(None, None, None)
         raise _cannot_start(str(error)) from error
+    if session.worker_pid is None:
+        raise _cannot_start("the worker has no process id")
+    return pool, session, session.worker_pid
 
 
 def suspensions_allowed(limits: Limits) -> int:
