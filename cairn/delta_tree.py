@@ -19,6 +19,7 @@ _TYPE_BITS = {
     EntryKind.DIRECTORY: stat.S_IFDIR,
     EntryKind.SYMLINK: stat.S_IFLNK,
 }
+_KINDS = {bits: kind for kind, bits in _TYPE_BITS.items()}
 _COLUMNS = "i.ino, i.mode, i.size, i.mtime + i.mtime_nsec / 1e9"
 
 
@@ -100,6 +101,17 @@ class DeltaTree:
         if len(rows) == 1 and isinstance(rows[0][0], bytes):
             return rows[0][0]
         return b"".join(chunk for (chunk,) in rows if isinstance(chunk, bytes))
+
+    def all_data(self) -> dict[int, bytes]:
+        """What `data` says, of every file and symlink by the inode's number; an empty file has none."""
+        found = {
+            _number(number): str(target).encode()
+            for number, target in self._file.rows("SELECT ino, target FROM fs_symlink")
+        }
+        for number, chunk in self._file.rows("SELECT ino, data FROM fs_data ORDER BY ino, chunk_index"):
+            if isinstance(chunk, bytes):
+                found[_number(number)] = found[_number(number)] + chunk if _number(number) in found else chunk
+        return found
 
     # ── changing ──
 
@@ -205,8 +217,7 @@ class DeltaTree:
 def _inode(row: Iterable[Cell]) -> Inode:
     number, mode, size, mtime = row
     bits = _number(mode)
-    kind = next(kind for kind, type_bits in _TYPE_BITS.items() if stat.S_IFMT(bits) == type_bits)
-    return Inode(_number(number), kind, stat.S_IMODE(bits), _number(size), float(mtime or 0))
+    return Inode(_number(number), _KINDS[stat.S_IFMT(bits)], stat.S_IMODE(bits), _number(size), float(mtime or 0))
 
 
 def _name(path: str) -> str:

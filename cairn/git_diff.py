@@ -302,9 +302,7 @@ def _index(before: Content | None, after: Content | None) -> bytes:
 def _blob(content: Content | None) -> bytes:
     if content is None:
         return _NO_BLOB
-    sha = hashlib.sha1(b"blob %d\0" % len(content.data), usedforsecurity=False)
-    sha.update(content.data)
-    return sha.hexdigest().encode()
+    return hashlib.sha1(b"blob %d\0" % len(content.data) + content.data, usedforsecurity=False).hexdigest().encode()
 
 
 def _binary(before: Content | None, after: Content | None) -> bytes:
@@ -361,11 +359,11 @@ def _hunk(group: Sequence[Span], old: Sequence[bytes], new: Sequence[bytes]) -> 
     parts = [ranges + _section(old, whole.old_start) + b"\n"]
     at = whole.old_start
     for span in group:
-        parts += [_line(b" ", line) for line in old[at : span.old_start]]
-        parts += [_line(b"-", line) for line in old[span.old_start : span.old_end]]
-        parts += [_line(b"+", line) for line in new[span.new_start : span.new_end]]
+        parts.append(_signed(b" ", old[at : span.old_start]))
+        parts.append(_signed(b"-", old[span.old_start : span.old_end]))
+        parts.append(_signed(b"+", new[span.new_start : span.new_end]))
         at = span.old_end
-    parts += [_line(b" ", line) for line in old[at : whole.old_end]]
+    parts.append(_signed(b" ", old[at : whole.old_end]))
     return b"".join(parts)
 
 
@@ -383,8 +381,11 @@ def _section(old: Sequence[bytes], start: int) -> bytes:
     return b""
 
 
-def _line(sign: bytes, line: bytes) -> bytes:
-    return sign + line if line.endswith(b"\n") else sign + line + _NO_NEWLINE
+def _signed(sign: bytes, lines: Sequence[bytes]) -> bytes:
+    """Each line behind the sign; only a file's last one can be without a line feed."""
+    if not lines:
+        return b""
+    return sign + sign.join(lines) + (b"" if lines[-1].endswith(b"\n") else _NO_NEWLINE)
 
 
 def _file_name(name: str) -> bytes:

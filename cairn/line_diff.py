@@ -28,6 +28,8 @@ class Span(NamedTuple):
 
 def split_lines(data: bytes) -> list[bytes]:
     """Lines with their line feeds, as git counts them; a carriage return ends none."""
+    if b"\r" not in data:
+        return data.splitlines(keepends=True)
     *ended, rest = data.split(b"\n")
     lines = [line + b"\n" for line in ended]
     return [*lines, rest] if rest else lines
@@ -35,16 +37,31 @@ def split_lines(data: bytes) -> list[bytes]:
 
 def differing(old: Sequence[bytes], new: Sequence[bytes]) -> list[Span]:
     """Every differing span, in order; between two spans the lines are equal."""
+    head = _equal_head(old, new)
+    tail = _equal_head(old[head:][::-1], new[head:][::-1])
     numbers: dict[bytes, int] = {}
-    a = [numbers.setdefault(line, len(numbers)) for line in old]
-    b = [numbers.setdefault(line, len(numbers)) for line in new]
+    a = [numbers.setdefault(line, len(numbers)) for line in old[head : len(old) - tail]]
+    b = [numbers.setdefault(line, len(numbers)) for line in new[head : len(new) - tail]]
     spans: list[Span] = []
-    for span in _parts(a, b):
+    for part in _parts(a, b):
+        span = Span(*(edge + head for edge in part))
         if spans and spans[-1].old_end == span.old_start and spans[-1].new_end == span.new_start:
             spans[-1] = Span(spans[-1].old_start, span.old_end, spans[-1].new_start, span.new_end)
         else:
             spans.append(span)
     return _well_placed(spans, old, new)
+
+
+def _equal_head(old: Sequence[bytes], new: Sequence[bytes]) -> int:
+    """How many lines both begin with; halving compares them by thousands at once, which a loop does one by one."""
+    least, most = 0, min(len(old), len(new))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if old[least:middle] == new[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _parts(a: Sequence[int], b: Sequence[int]) -> Iterator[Span]:

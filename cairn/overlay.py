@@ -246,14 +246,13 @@ class AgentFSOverlay:
     def changes(self) -> ChangeSet:
         """What the task changed against what it first saw, by content; see `compare_trees` for folders and renames."""
         made, gone = self._delta.everything(), self._delta.whiteouts()
-        pins = {pin.path: pin for pin in self._base.below(".") if pin.reason is Reason.CHANGED}
+        pinned, data = self._base.changed(), self._delta.all_data()
         before: dict[str, Content | None] = {}
         after: dict[str, Content | None] = {}
-        for path in pins.keys() | made.keys() | gone:
-            pin = pins.get(path)
+        for path in pinned.keys() | made.keys() | gone:
             # Another AgentFS tool may have written to the file; what it touched was never captured.
-            before[path] = self._base.content_now(path) if pin is None else self._base.content(pin)
-            after[path] = self._content(made[path]) if path in made else None if path in gone else before[path]
+            before[path] = pinned[path] if path in pinned else self._base.content_now(path)
+            after[path] = _content(made[path], data) if path in made else None if path in gone else before[path]
         moves = self._file.rows("SELECT target, source FROM cairn_move")
         return compare(before, after, {str(target): str(source) for target, source in moves})
 
@@ -386,10 +385,6 @@ class AgentFSOverlay:
 
     # ── contents ──
 
-    def _content(self, inode: Inode) -> Content:
-        data = b"" if inode.kind is EntryKind.DIRECTORY else self._delta.data(inode)
-        return Content(inode.kind, LINK if inode.kind is EntryKind.SYMLINK else inode.mode, data)
-
     def _file_content(self, path: str, state: State) -> bytes | None:
         """A file's bytes in the view; None when the task sees no file there."""
         inode, pin = state.made.get(path), state.pins.get(path)
@@ -407,6 +402,11 @@ class AgentFSOverlay:
         if content is None or content.kind is not EntryKind.FILE:
             return None
         return content.data if content.mode >= 0 else -1
+
+
+def _content(inode: Inode, data: dict[int, bytes]) -> Content:
+    mode = LINK if inode.kind is EntryKind.SYMLINK else inode.mode
+    return Content(inode.kind, mode, data.get(inode.number, b""))
 
 
 def _is_folder(inode: Inode | None) -> bool:

@@ -154,6 +154,19 @@ class PinnedBase:
         """The captured side of a change."""
         return None if pin.kind is None else Content(pin.kind, pin.mode, self.data(pin))
 
+    def changed(self) -> dict[str, Content | None]:
+        """What stood at every path that is pinned as changed, before: in one question, for there may be thousands."""
+        rows = self._file.rows(
+            "SELECT path, kind, mode, b.digest, c.data FROM cairn_base b LEFT JOIN cairn_blob c ON c.digest = b.digest"
+            " WHERE reason = ? ORDER BY path",
+            Reason.CHANGED,
+        )
+        found: dict[str, Content | None] = {}
+        for path, kind, mode, digest, data in rows:
+            whole = b"" if digest is None else self._file.checked_blob(str(digest), data)
+            found[str(path)] = None if kind == _ABSENT else Content(EntryKind(str(kind)), _number(mode), whole)
+        return found
+
     def content_now(self, path: str) -> Content | None:
         """What stands on disk now, whole; a file too large or not readable counts as one of no known content."""
         try:

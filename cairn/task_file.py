@@ -232,7 +232,10 @@ class TaskFile:
     def blob(self, digest: str) -> bytes:
         """What `put_blob` stored; DamagedFile when it is missing or differs from its digest."""
         found = self.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
-        data = found[0][0] if found else None
+        return self.checked_blob(digest, found[0][0] if found else None)
+
+    def checked_blob(self, digest: str, data: Cell) -> bytes:
+        """The data of a row of `cairn_blob`; None where there is no such row. DamagedFile as `blob`."""
         if not isinstance(data, bytes) or blob_digest(data) != digest:
             raise damaged(self.path, f"Content {digest} is missing or altered.")
         return data
