@@ -18,9 +18,9 @@ from cairn.operation_log import Operation, OperationState
 from cairn.project import OPERATIONS
 from cairn.project_files import NO_SUCH, ProjectFiles, Unusual, folders_above
 from cairn.queue import LEDGER
-from cairn.rewriting import TEMPORARY
 from cairn.sqlite_file import COMPANIONS
 from cairn.task import ID_LENGTH, ID_LETTERS
+from cairn.waiting_files import TEMPORARY
 
 SURELY_OVER = 3600.0  # seconds; a task's file is made in milliseconds, and its companions go with it
 

@@ -21,7 +21,8 @@ from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, naming
-from cairn.rewriting import Changed, Rewriting
+from cairn.rewriting import Rewriting
+from cairn.waiting_files import Changed
 
 __all__ = [
     "Applied",
@@ -45,22 +46,25 @@ _NAMES_SHOWN = 8
 class Recovered:
     """What became of an operation that was interrupted. `kept` are files somebody edited since; they were left alone.
 
-    `saved` is the folder with what stood at the kept paths before the operation.
+    `saved` is the folder with what stood at the kept paths before the operation. `set_aside` are files with edits that
+    could not go back to their names.
     """
 
     operation: Operation
     finished: bool
     kept: tuple[str, ...] = ()
     saved: Path | None = None
+    set_aside: tuple[Path, ...] = ()
 
     @property
     def message(self) -> str:
         """One sentence, and one more when files were kept."""
         what = f"An {self.operation.kind} of task {self.operation.task_id}"
         if self.finished:
-            return f"{what} was interrupted when all was written; it is finished now."
-        back = f"{what} was interrupted; it was taken back, your files are as they were."
-        return back + _kept_in_words(self.kept, self.saved)
+            done = f"{what} was interrupted when all was written; it is finished now."
+        else:
+            done = f"{what} was interrupted; it was taken back, your files are as they were."
+        return done + _kept_in_words(self.kept, self.saved, self.set_aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +149,7 @@ class Project:
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             planned = plan(changes, files)
-            _require_clean(
-                planned,
-                f"Task {task_id} cannot be accepted",
-                f"cairn diff {task_id}   shows its changes\ncairn retry {task_id}   does it again from today's files",
-            )
+            require_acceptable(task_id, planned)
             operation = self._carry_out(log, files, task_id, planned.edits, None, part)
             return Applied(operation, *_figures(planned, folders=True), recovered)
 
@@ -210,6 +210,13 @@ class Project:
         settled = {OperationState.APPLIED, OperationState.UNDONE}
         return tuple(each for each in self.operations() if not each.recorded and each.state in settled)
 
+    def unsettled(self) -> bool:
+        """True when a killed command left an operation to finish or take back, or one that the ledger knows not of."""
+        if not self._log_path.exists():
+            return False
+        with self._log() as log:
+            return log.interrupted() is not None or any(not each.recorded for each in log.every())
+
     def mark_recorded(self, operation_id: int) -> None:
         """The task ledger says now what the operation's state says."""
         with self._log() as log:
@@ -256,32 +263,37 @@ class Project:
         part: Selection | None = None,
     ) -> Operation:
         operation = log.begin(task_id, edits, undoes=undoes, now=self._clock(), part=part)
-        rewriting = Rewriting(files, operation.token, edits)
+        rewriting = Rewriting(files, operation.token, edits, _aside(operation))
         try:
             rewriting.carry_out()
             return log.finish(operation, now=self._clock())
         except BaseException as error:
-            told = self._take_back(log, operation, rewriting, error)
+            told = self._take_back(log, files, operation, rewriting, error)
             if told is error:
                 raise
             raise told from error
 
     def _take_back(
-        self, log: OperationLog, operation: Operation, rewriting: Rewriting, error: BaseException
+        self,
+        log: OperationLog,
+        files: ProjectFiles,
+        operation: Operation,
+        rewriting: Rewriting,
+        error: BaseException,
     ) -> BaseException:
         """Gives the error to raise, with what became of the files."""
         if log.get(operation.id).in_effect:
             return error  # interrupted after the last step: everything is done and marked so
         try:
             kept = rewriting.take_back(only_touched=True)
-            saved = self._save(operation, rewriting.edits, kept)
+            saved = self._save(files, operation, rewriting.edits, kept)
             log.forget(operation)
         except CairnError as second:
             return _stuck(error, second)
-        back = "Everything written until then was taken back." + _kept_in_words(kept, saved)
+        set_aside = self._full(rewriting.set_aside)
+        back = "Everything written until then was taken back." + _kept_in_words(kept, saved, set_aside)
         if isinstance(error, Changed):
-            what = f"{error.path} was changed while the {operation.kind} was being written."
-            return Conflict(what, back, "Try again.", paths=(error.path, *kept))
+            return _interfered(operation, error, back, kept)
         if isinstance(error, StorageProblem):
             return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
         if isinstance(error, KeyboardInterrupt):
@@ -293,29 +305,47 @@ class Project:
         operation = log.interrupted()
         if operation is None:
             return None
-        rewriting = Rewriting(files, operation.token, log.edits(operation.id))
+        rewriting = Rewriting(files, operation.token, log.edits(operation.id), _aside(operation))
         if rewriting.finished():
             rewriting.clean_up()
-            return Recovered(log.finish(operation, now=self._clock()), finished=True)
+            finished = log.finish(operation, now=self._clock())
+            return Recovered(finished, finished=True, set_aside=self._full(rewriting.set_aside))
         kept = rewriting.take_back(only_touched=False)
-        saved = self._save(operation, rewriting.edits, kept)
+        saved = self._save(files, operation, rewriting.edits, kept)
         log.forget(operation)
-        return Recovered(operation, finished=False, kept=kept, saved=saved)
+        return Recovered(operation, finished=False, kept=kept, saved=saved, set_aside=self._full(rewriting.set_aside))
 
-    def _save(self, operation: Operation, edits: Sequence[Edit], kept: Sequence[str]) -> Path | None:
+    def _save(
+        self, files: ProjectFiles, operation: Operation, edits: Sequence[Edit], kept: Sequence[str]
+    ) -> Path | None:
         """What stood at the kept paths before, as files a person can look at: the log will not have it any more."""
-        folder = self.state / "kept" / str(operation.id)
         contents = [(edit.path, edit.before) for edit in edits if edit.path in kept and edit.before is not None]
         contents = [(path, content) for path, content in contents if content.kind is not EntryKind.DIRECTORY]
         for path, content in contents:
-            target = folder / path
-            with naming(str(target)):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content.data)
-        return folder if contents else None
+            target = f"{_aside(operation)}/{path}"
+            with naming(str(self.root / target)):
+                files.write_new(target, content.data)
+        return self.root / _aside(operation) if contents else None
+
+    def _full(self, paths: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(self.root / path for path in paths)
 
 
 # -- plans and figures -------------------------------------------------------------------------------------------------
+
+
+def require_acceptable(task_id: str, planned: Plan) -> None:
+    """Raises Conflict, as `apply` does, unless the plan is free of conflicts."""
+    _require_clean(
+        planned,
+        f"Task {task_id} cannot be accepted",
+        f"cairn diff {task_id}   shows its changes\ncairn retry {task_id}   does it again from today's files",
+    )
+
+
+def foreseen_in_words(planned: Plan) -> str:
+    """The figures that `Applied.in_words` will give."""
+    return _in_words("changed", *_figures(planned, folders=True))
 
 
 def _require_clean(planned: Plan, what: str, fix: str) -> None:
@@ -379,13 +409,34 @@ def _in_words(verb: str, paths: Sequence[str], merged: Sequence[str], already: S
     return ", ".join(words)
 
 
-def _kept_in_words(kept: Sequence[str], saved: Path | None) -> str:
-    if not kept:
-        return ""
-    names = ", ".join(kept[:_NAMES_SHOWN]) + (
-        f" and {len(kept) - _NAMES_SHOWN} more" if len(kept) > _NAMES_SHOWN else ""
+def _aside(operation: Operation) -> str:
+    """The folder of the project for what an operation neither may delete nor can put back."""
+    return f".cairn/kept/{operation.id}"
+
+
+def _interfered(operation: Operation, changed: Changed, back: str, kept: Sequence[str]) -> Conflict:
+    paths = tuple(dict.fromkeys((changed.path, *kept)))
+    if changed.how == "changed":
+        what = f"{changed.path} was changed while the {operation.kind} was being written."
+        return Conflict(what, back, "Try again.", paths=paths)
+    why = f"What is written there would be lost. {back}"
+    return Conflict(f"{changed.path} is {changed.how}.", why, "Close it there, then try again.", paths=paths)
+
+
+def _kept_in_words(kept: Sequence[str], saved: Path | None, set_aside: Sequence[Path]) -> str:
+    words = ""
+    if kept:
+        words += f" Edited since and left as they are: {_some(kept)}."
+        words += f" Their earlier content is in {saved}." if saved else ""
+    if set_aside:
+        words += f" Another edit of yours was set aside: {_some([str(path) for path in set_aside])}."
+    return words
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (
+        f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     )
-    return f" Edited since and left as they are: {names}." + (f" Their earlier content is in {saved}." if saved else "")
 
 
 def _stuck(error: BaseException, second: CairnError) -> StorageProblem:

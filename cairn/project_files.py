@@ -10,17 +10,19 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import DiskFull, StorageProblem
+from cairn.file_attributes import Attributes, attributes_of
 from cairn.project_path import parent
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe put in a file's place must not block us
+WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SUCH = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -28,10 +30,11 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A user's and a group's number."""
+    """Whose a file is: a user's and a group's number, and the attributes and access lists it has beside its mode."""
 
     user: int
     group: int
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +95,32 @@ class ProjectFiles:
         os.close(self._root)
 
     @contextmanager
-    def folder(self, path: str) -> Iterator[int]:
-        """A descriptor of a folder of the project. OSError in `NO_SUCH` when it, or one above it, is none."""
-        handle = os.dup(self._root)
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a folder of the project. OSError in `NO_SUCH` when it, or one above it, is none.
+
+        With `make` those that are missing are made.
+        """
+        handle = self._opened(path, make=make)
         try:
-            for name in path.split("/") if path != "." else ():
-                below = os.open(name, FOLDER, dir_fd=handle)
-                os.close(handle)
-                handle = below
             yield handle
         finally:
             os.close(handle)
+
+    def _opened(self, path: str, *, make: bool = False) -> int:
+        if path == ".":
+            return os.dup(self._root)
+        above = self._root
+        for name in path.split("/"):
+            try:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=above)
+                below = os.open(name, FOLDER, dir_fd=above)
+            finally:
+                if above != self._root:
+                    os.close(above)
+            above = below
+        return above
 
     def look(self, path: str) -> Found | None:
         """Raises Unusual for what is no file, symlink or folder, and for what may not be read."""
@@ -125,18 +143,40 @@ class ProjectFiles:
                 return frozenset()
             raise Unusual(path, f"cannot be read: {os.strerror(error.errno or 0)}") from error
 
-    def nearest_folder(self, path: str) -> str:
-        """The lowest folder above the path that exists."""
+    def write_new(self, path: str, data: bytes) -> None:
+        """Makes a file with the folders above it, synced. Replaces a file of that name, follows no link."""
+        above, _, name = path.rpartition("/")
+        with self.folder(above or ".", make=True) as folder:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            with opened_in(folder, name, WRITE_NEW) as handle:
+                write_all(handle, data)
+                os.fsync(handle)
+
+    def written_at(self, path: str) -> int | None:
+        """When its content was last written, in nanoseconds; None where nothing stands or nobody may look."""
+        try:
+            with self.folder(parent(path)) as folder:
+                return os.stat(path.rpartition("/")[2], dir_fd=folder, follow_symlinks=False).st_mtime_ns
+        except OSError:
+            return None
+
+    @contextmanager
+    def nearest_folder(self, path: str) -> Iterator[tuple[str, int]]:
+        """The lowest folder above the path that exists, with a descriptor of it."""
         above = parent(path)
-        while above != ".":
+        while True:
             try:
-                with self.folder(above):
-                    return above
+                handle = self._opened(above)
+                break
             except OSError as error:
-                if error.errno not in NO_SUCH:
+                if above == "." or error.errno not in NO_SUCH:
                     raise
             above = parent(above)
-        return above
+        try:
+            yield above, handle
+        finally:
+            os.close(handle)
 
 
 def look_in(folder: int, name: str, path: str) -> Found | None:
@@ -145,12 +185,12 @@ def look_in(folder: int, name: str, path: str) -> Found | None:
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    owner = Owner(state.st_uid, state.st_gid)
     if stat.S_ISDIR(state.st_mode):
+        owner = Owner(state.st_uid, state.st_gid, _folder_attributes(folder, name))
         return Found(Content(EntryKind.DIRECTORY, stat.S_IMODE(state.st_mode)), owner)
     if stat.S_ISLNK(state.st_mode):
         target = os.readlink(name, dir_fd=folder)
-        return Found(Content(EntryKind.SYMLINK, 0o777, os.fsencode(target)), owner)
+        return Found(Content(EntryKind.SYMLINK, 0o777, os.fsencode(target)), Owner(state.st_uid, state.st_gid))
     if not stat.S_ISREG(state.st_mode):
         raise Unusual(path, "is a pipe, socket or device in the project now")
     return _read(folder, name, path)
@@ -163,7 +203,33 @@ def _read(folder: int, name: str, path: str) -> Found:
         if not stat.S_ISREG(state.st_mode):
             raise Unusual(path, "changed while it was read")
         data = file.read()
-    return Found(Content(EntryKind.FILE, stat.S_IMODE(state.st_mode), data), Owner(state.st_uid, state.st_gid))
+        owner = Owner(state.st_uid, state.st_gid, attributes_of(handle))
+    return Found(Content(EntryKind.FILE, stat.S_IMODE(state.st_mode), data), owner)
+
+
+def _folder_attributes(folder: int, name: str) -> Attributes:
+    try:
+        with opened_in(folder, name, FOLDER) as handle:
+            return attributes_of(handle)
+    except OSError:  # it may not be read, or is no folder any more
+        return ()
+
+
+@contextmanager
+def opened_in(folder: int, name: str, flags: int) -> Iterator[int]:
+    """A descriptor of what stands under a name in an opened folder; what it makes is for nobody else yet."""
+    handle = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """However little the system takes at once."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def same(one: Content | None, other: Content | None) -> bool:

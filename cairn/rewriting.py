@@ -1,70 +1,60 @@
 """Carries out an operation's edits in the project's files, or takes back what it did of them.
 
 New contents are first written and synced under temporary names, so that a full disk or a read-only folder shows itself
-before any file of the project is touched. Then each file is looked at once more and swapped by a rename. The journal
-of the operation, written before, lets another process take back or finish what this one left.
+before any file of the project is touched. Then each file is looked at once more and swapped with the new one in one
+step; what comes out is looked at again, and goes back if somebody changed it this instant. The journal of the
+operation, written before, lets another process take back or finish what this one left.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from cairn.atomic_rename import exchange, take_free_name
 from cairn.changes import Content, EntryKind
-from cairn.project_files import (
-    FOLDER,
-    NO_SUCH,
-    READ,
-    Edit,
-    Owner,
-    ProjectFiles,
-    Unusual,
-    folders_above,
-    look_in,
-    naming,
-    same,
-)
+from cairn.other_writers import InUse, require_unlocked, unwritten
+from cairn.project_files import FOLDER, NO_SUCH, READ, Edit, ProjectFiles, Unusual, look_in, naming, opened_in, same
 from cairn.project_path import parent
+from cairn.waiting_files import Changed, Role, WaitingFiles, give_to
 
-TEMPORARY = re.compile(r"\.cairn-([0-9a-f]{16})-\d+\.tmp")  # the group is the operation's token
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-
-
-class Changed(Exception):
-    """Somebody changed this path after the plan was made; it was not touched."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+_TAKEN_AWAY = {*NO_SUCH, errno.EEXIST, errno.ENXIO}
+_MOST_SAVES = 100  # of one file by somebody else while it is swapped back
 
 
 class Rewriting:
-    """The edits of one operation. `token` is its own, random: temporary names are known to be ours by it."""
+    """The edits of one operation. `token` is its own, random: temporary names are known to be ours by it.
 
-    def __init__(self, files: ProjectFiles, token: str, edits: Sequence[Edit]) -> None:
+    `aside` is the folder of the project for edits of the user that would be lost else; `set_aside` names them.
+    """
+
+    def __init__(self, files: ProjectFiles, token: str, edits: Sequence[Edit], aside: str) -> None:
         self._files = files
-        self._prefix = f".cairn-{token}-"
         self.edits = tuple(edits)
-        self._numbers = {edit.path: number for number, edit in enumerate(self.edits)}
-        self._staged: dict[str, str] = {}  # path -> folder in which its new content waits
+        self._waiting = WaitingFiles(files, token, edits, aside)
         self._touched: set[str] = set()
+        self._going: set[str] = set()  # folders that the steps take away
         self._folders: set[str] = set()  # folders whose names changed: synced at the end
+
+    @property
+    def set_aside(self) -> tuple[str, ...]:
+        """Files with edits that reached a displaced file, and could not go back to its name."""
+        return tuple(self._waiting.set_aside)
 
     def carry_out(self) -> None:
         """All of it, synced. On any error whatever was done stays until `take_back`."""
-        for edit in self.edits:
-            if _is_plain(edit.after) and not edit.only_mode:
-                with naming(edit.path):
-                    self._stage(edit)
+        for edit in self._by_age():
+            with naming(edit.path):
+                self._waiting.stage(edit)
         for path, step in self._steps(self.edits):
             with naming(path):
                 step()
+        self._waiting.drop_displaced()
         self._sync_folders()
 
     def take_back(self, *, only_touched: bool) -> tuple[str, ...]:
@@ -72,39 +62,54 @@ class Rewriting:
 
         With `only_touched` just the paths that `carry_out` got to are looked at: in the process that did it.
         """
-        self._sweep()
+        roles = self._waiting.roles()
+        self._waiting.drop_new(roles)
         kept: list[str] = []
         back: list[Edit] = []
         for edit in self.edits:
             if not only_touched or edit.path in self._touched:
                 returning = self._way_back(edit, kept)
                 back += [returning] if returning is not None else []
+        kept += [edit.path for edit in back if roles.get(edit.path) is Role.EDITED]
+        self._waiting.renew(edit.path for edit in back if edit.path in self._waiting)
         for path, step in self._steps(back):
             try:
                 with naming(path):
                     step()
             except (Changed, Unusual):
                 kept.append(path)
+        self._waiting.drop_or_set_aside()
         self._sync_folders()
-        self._sweep()
         return tuple(sorted(set(kept)))
 
     def finished(self) -> bool:
         """True when nothing is left to do: the last step was done, and nothing stands as it did before."""
         order = [path for path, _ in self._steps(self.edits)]
         states = {edit.path: self._state(edit) for edit in self.edits}
-        return not order or (states[order[-1]] == "after" and "before" not in states.values())
+        done = not order or (states[order[-1]] == "after" and "before" not in states.values())
+        return done and Role.EDITED not in self._waiting.roles().values()
 
     def clean_up(self) -> None:
         """Ends what `finished` says is done: no temporary file stays, and the folders are synced."""
         self._folders = {parent(edit.path) for edit in self.edits}
+        self._waiting.drop_new(self._waiting.roles())
+        self._waiting.drop_or_set_aside()
         self._sync_folders()
-        self._sweep()
+
+    def _by_age(self) -> list[Edit]:
+        """New contents in the order in which the files that they replace were written, for builds go by that."""
+        ages = []
+        for edit in self.edits:
+            if _is_plain(edit.after) and not edit.only_mode:
+                written = self._files.written_at(edit.moved_from or edit.path)
+                ages.append((written is None, written or 0, edit.path, edit))
+        return [edit for *_, edit in sorted(ages, key=lambda age: age[:3])]
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
     def _steps(self, edits: Sequence[Edit]) -> Iterator[tuple[str, Callable[[], None]]]:
         """What goes, goes first, the deepest before what holds it; what comes, comes the other way round."""
+        self._going = {edit.path for edit in edits if _is_folder(edit.before) and not _is_folder(edit.after)}
         downwards = sorted(edits, key=lambda edit: (edit.path.count("/"), edit.path))
         upwards = downwards[::-1]
         for edit in upwards:
@@ -123,9 +128,26 @@ class Rewriting:
                 yield edit.path, partial(self._put, edit)
 
     def _remove(self, edit: Edit) -> None:
-        with self._place(edit.path) as (folder, name):
+        """Under a temporary name it is nobody's any more, and can be looked at."""
+        where = self._staying_above(edit.path)
+        name_there = self._waiting.name(edit.path)
+        with self._place(edit.path) as (folder, name), self._files.folder(where) as stage:
             self._require(edit.before, folder, name, edit.path)
-            os.unlink(name, dir_fd=folder)
+            os.rename(name, name_there, src_dir_fd=folder, dst_dir_fd=stage)
+            self._waiting.displaced(edit.path, edit.before, where)
+            self._folders.add(where)
+            if _holds(stage, name_there, edit.path, edit.before):
+                return
+            # Saved this instant: it goes back, unless there is a newer one already.
+            with suppress(FileExistsError):
+                take_free_name(name_there, stage, name, folder)
+            raise Changed(edit.path)
+
+    def _staying_above(self, path: str) -> str:
+        above = parent(path)
+        while above in self._going:
+            above = parent(above)
+        return above
 
     def _remove_folder(self, edit: Edit) -> None:
         with self._place(edit.path) as (folder, name):
@@ -148,31 +170,50 @@ class Rewriting:
             except FileExistsError:
                 self._require_folder(folder, name, edit.path)
                 return
-            with _opened(name, FOLDER, folder) as handle:
-                _give(handle, edit.owner)
+            with opened_in(folder, name, FOLDER) as handle:
+                give_to(handle, edit.owner)
                 now = stat.S_IMODE(os.fstat(handle).st_mode)
                 if now not in {mode, mode | stat.S_ISGID}:  # the bit that a folder inherits from the one above
                     os.fchmod(handle, mode)
 
     def _set_mode(self, edit: Edit) -> None:
-        with self._place(edit.path) as (folder, name):
+        with self._place(edit.path) as (folder, name), opened_in(folder, name, READ) as handle:
             self._require(edit.before, folder, name, edit.path)
-            with _opened(name, READ, folder) as handle:
-                os.fchmod(handle, edit.after.mode if edit.after else 0o644)
-                os.fsync(handle)
+            os.fchmod(handle, edit.after.mode if edit.after else 0o644)
+            os.fsync(handle)
+            if os.fstat(handle).st_ino != _inode(folder, name):  # replaced this instant
+                raise Changed(edit.path)
 
     def _put(self, edit: Edit) -> None:
-        if edit.path not in self._staged:
-            self._stage(edit)
-        waiting = self._temporary(edit)
+        if edit.path not in self._waiting:
+            self._waiting.stage(edit)
         expected = None if _is_folder(edit.before) else edit.before
-        with self._place(edit.path) as (folder, name), self._files.folder(self._staged[edit.path]) as stage:
+        with self._place(edit.path) as (folder, name), self._waiting.place(edit.path) as (stage, waiting):
             self._require(expected, folder, name, edit.path)
             if expected is None:
-                _name_anew(stage, waiting, folder, name)
+                take_free_name(waiting, stage, name, folder)
+            elif self._exchange(edit.path, expected, (folder, name), (stage, waiting)):
+                return
             else:
                 os.replace(waiting, name, src_dir_fd=stage, dst_dir_fd=folder)
-        del self._staged[edit.path]
+        self._waiting.moved(edit.path)
+
+    def _exchange(self, path: str, expected: Content, place: tuple[int, str], waiting: tuple[int, str]) -> bool:
+        """Swaps the waiting file with what stands at the path. False where the file system cannot."""
+        put_in = _inode(*waiting)
+        if not exchange(waiting[1], waiting[0], place[1], place[0]):
+            return False
+        self._waiting.displaced(path, expected)
+        if _holds(*waiting, path, expected):
+            return True
+        # Saved this instant: it goes back, and so does whatever is saved while it does.
+        for _ in range(_MOST_SAVES):
+            came_out = _inode(*waiting)
+            exchange(waiting[1], waiting[0], place[1], place[0])
+            if _inode(*waiting) == put_in:
+                break
+            put_in = came_out
+        raise Changed(path)
 
     @contextmanager
     def _place(self, path: str) -> Iterator[tuple[int, str]]:
@@ -183,59 +224,28 @@ class Rewriting:
             with self._files.folder(above) as folder:
                 yield folder, path.rpartition("/")[2]
         except OSError as error:
-            if error.errno in NO_SUCH or error.errno == errno.EEXIST:
+            if error.errno in _TAKEN_AWAY:
                 raise Changed(path) from None
             raise
 
     def _require(self, expected: Content | None, folder: int, name: str, path: str) -> None:
-        """The last look before a change. Raises Changed when something else stands there than the plan saw."""
-        try:
-            found = look_in(folder, name, path)
-        except Unusual:
-            raise Changed(path) from None
-        if not same(found.content if found else None, expected):
+        """The last look before a change. Raises Changed when something else stands there, or will in a moment."""
+        if not _holds(folder, name, path, expected):
             raise Changed(path)
+        if expected is not None and expected.kind is EntryKind.FILE:
+            try:
+                with opened_in(folder, name, READ) as handle:
+                    require_unlocked(handle)
+                    with unwritten(handle):
+                        pass
+            except InUse as use:
+                raise Changed(path, use.how) from None
         self._touched.add(path)
 
     @staticmethod
     def _require_folder(folder: int, name: str, path: str) -> None:
         if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise Changed(path)
-
-    # -- new contents --------------------------------------------------------------------------------------------------
-
-    def _stage(self, edit: Edit) -> None:
-        """Writes the new content beside its place: in the same folder, or in the nearest one that exists yet."""
-        content = edit.after
-        if content is None:
-            return
-        where = self._files.nearest_folder(edit.path)
-        name = self._temporary(edit)
-        with self._files.folder(where) as folder:
-            if content.kind is EntryKind.SYMLINK:
-                _write_link(folder, name, content, edit.owner)
-            else:
-                _write_file(folder, name, content, edit.owner)
-        self._staged[edit.path] = where
-
-    def _temporary(self, edit: Edit) -> str:
-        return f"{self._prefix}{self._numbers[edit.path]}.tmp"
-
-    def _sweep(self) -> None:
-        """Removes temporary files of this operation, also those another process left."""
-        self._staged.clear()
-        for edit in self.edits:
-            for where in (".", *folders_above(edit.path)):
-                with naming(edit.path):
-                    self._drop_temporary(where, self._temporary(edit))
-
-    def _drop_temporary(self, where: str, name: str) -> None:
-        try:
-            with self._files.folder(where) as folder:
-                os.unlink(name, dir_fd=folder)
-        except OSError as error:
-            if error.errno not in NO_SUCH:
-                raise
 
     # -- the way back --------------------------------------------------------------------------------------------------
 
@@ -292,52 +302,14 @@ def _stands(now: Content | None, expected: Content | None, edit: Edit) -> bool:
     return same(now, expected)
 
 
-@contextmanager
-def _opened(name: str, flags: int, folder: int) -> Iterator[int]:
-    handle = os.open(name, flags, 0o600, dir_fd=folder)
+def _holds(folder: int, name: str, path: str, expected: Content | None) -> bool:
+    """True when exactly that stands under the name."""
     try:
-        yield handle
-    finally:
-        os.close(handle)
+        found = look_in(folder, name, path)
+    except Unusual:
+        return False
+    return same(found.content if found else None, expected)
 
 
-def _write_file(folder: int, name: str, content: Content, owner: Owner | None) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _opened(name, flags, folder) as handle:
-        rest = memoryview(content.data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-        _give(handle, owner)
-        os.fchmod(handle, content.mode)  # last, for a change of owner clears the set-user-id bit
-        os.fsync(handle)
-
-
-def _write_link(folder: int, name: str, content: Content, owner: Owner | None) -> None:
-    os.symlink(os.fsdecode(content.data), name, dir_fd=folder)
-    if owner is not None:
-        with suppress(OSError):
-            os.chown(name, owner.user, owner.group, dir_fd=folder, follow_symlinks=False)
-
-
-def _give(handle: int, owner: Owner | None) -> None:
-    """Only root may give files away; others keep at least the group where they can."""
-    now = os.fstat(handle)
-    if owner is None or owner == Owner(now.st_uid, now.st_gid):
-        return
-    try:
-        os.fchown(handle, owner.user, owner.group)
-    except OSError:
-        with suppress(OSError):
-            os.fchown(handle, -1, owner.group)
-
-
-def _name_anew(stage: int, waiting: str, folder: int, name: str) -> None:
-    """Gives the new content its name without replacing what somebody may have put there this instant."""
-    try:
-        os.link(waiting, name, src_dir_fd=stage, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.rename(waiting, name, src_dir_fd=stage, dst_dir_fd=folder)  # a file system without hard links
-    else:
-        os.unlink(waiting, dir_fd=stage)
+def _inode(folder: int, name: str) -> int:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino

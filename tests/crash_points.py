@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cairn import atomic_rename
 from cairn.changes import ChangeSet
 from cairn.project import Project
 
 CALLS = (
     "write", "pwrite", "fsync", "replace", "rename", "link", "unlink", "symlink", "mkdir", "rmdir",
-    "fchmod", "fchown", "chown", "ftruncate", "open",
+    "fchmod", "fchown", "chown", "ftruncate", "open", "utime", "setxattr", "removexattr",
 )  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class Points:
     def watch(self) -> None:
         for name in CALLS:
             setattr(os, name, self._watched(name, getattr(os, name)))
+        atomic_rename.renameat2 = self._watched("renameat2", atomic_rename.renameat2)  # type: ignore[assignment]
         connect = sqlite3.connect
 
         def watched_connect(*arguments: Any, **options: Any) -> sqlite3.Connection:

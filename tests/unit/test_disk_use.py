@@ -10,7 +10,7 @@ import pytest
 from cairn.disk_use import Part, StoredFile, remove, size_in_words, state_files, temporary_files
 from cairn.operation_log import Operation, OperationState
 from cairn.project_files import Edit, ProjectFiles
-from cairn.rewriting import Rewriting
+from cairn.waiting_files import WaitingFiles
 
 TOKEN = "0123456789abcdef"
 NOW = time.time()
@@ -71,10 +71,8 @@ def test_what_is_young_or_no_plain_file_is_not_left_over(tmp_path):
 
 
 def test_a_temporary_file_is_known_by_the_name_that_an_operation_gives_it(tmp_path):
-    name = Rewriting.__dict__["_temporary"]
     with ProjectFiles(tmp_path) as files:
-        edit = Edit("deep/er/a.txt", None, None)
-        written = name(Rewriting(files, TOKEN, [edit]), edit)
+        written = WaitingFiles(files, TOKEN, [Edit("deep/er/a.txt", None, None)], "aside").name("deep/er/a.txt")
         for path in (written, f"deep/{written}", f"deep/er/{written}", f"elsewhere/{written}", f"deep/x{written}"):
             put(tmp_path, path)
         put(tmp_path, f"deep/{written}".replace(TOKEN, "f" * 16))

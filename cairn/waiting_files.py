@@ -1,0 +1,268 @@
+"""Files under temporary names while an operation is carried out: new contents before, displaced ones after the swap.
+
+What an operation displaces is deleted only at its end, and only when nobody changed it meanwhile: a program that had
+the file open may have written to it although its name was gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+
+from cairn.atomic_rename import take_free_name
+from cairn.changes import Content, EntryKind
+from cairn.file_attributes import give_attributes
+from cairn.other_writers import InUse, unwritten
+from cairn.project_files import (
+    NO_SUCH,
+    READ,
+    WRITE_NEW,
+    Edit,
+    Found,
+    Owner,
+    ProjectFiles,
+    Unusual,
+    folders_above,
+    look_in,
+    naming,
+    opened_in,
+    same,
+    write_all,
+)
+
+TEMPORARY = re.compile(r"\.cairn-([0-9a-f]{16})-\d+\.tmp")  # the group is the operation's token
+
+
+class Changed(Exception):
+    """Somebody changed this path after the plan was made, or is about to; their content was not touched."""
+
+    def __init__(self, path: str, how: str = "changed") -> None:
+        super().__init__(path)
+        self.path = path
+        self.how = how
+
+
+class Role(StrEnum):
+    """What a temporary file that a killed process left holds."""
+
+    NEW = "new"  # what the operation writes, perhaps only half of it
+    BEFORE = "before"  # what stood at the path
+    EDITED = "edited"  # what somebody wrote to the displaced file
+
+
+class WaitingFiles:
+    """At most one temporary file for each edit of an operation. `aside` is the folder for what must not be lost."""
+
+    def __init__(self, files: ProjectFiles, token: str, edits: Sequence[Edit], aside: str) -> None:
+        self._files = files
+        self._prefix = f".cairn-{token}-"
+        self._edits = tuple(edits)
+        self._numbers = {edit.path: number for number, edit in enumerate(self._edits)}
+        self._folders: dict[str, str] = {}  # path -> folder in which its temporary file is
+        self._displaced: dict[str, Content | None] = {}  # what that file must still hold; None: it goes aside
+        self._aside = aside
+        self.set_aside: list[str] = []
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._folders
+
+    def name(self, path: str) -> str:
+        """The temporary file's name, in whatever folder it is."""
+        return f"{self._prefix}{self._numbers[path]}.tmp"
+
+    @contextmanager
+    def place(self, path: str) -> Iterator[tuple[int, str]]:
+        """The opened folder of the temporary file, and its name there."""
+        with self._files.folder(self._folders[path]) as folder:
+            yield folder, self.name(path)
+
+    def stage(self, edit: Edit) -> None:
+        """Writes the new content beside its place: in the same folder, or in the nearest one that exists yet."""
+        content = edit.after
+        if content is None:
+            return
+        with self._files.nearest_folder(edit.path) as (where, folder):
+            if content.kind is EntryKind.SYMLINK:
+                _write_link(folder, self.name(edit.path), content, edit.owner)
+            else:
+                _write_file(folder, self.name(edit.path), content, edit.owner)
+        self._folders[edit.path] = where
+
+    def displaced(self, path: str, expected: Content | None, where: str | None = None) -> None:
+        """From now on the temporary file is what stood at the path, and should be `expected`."""
+        self._folders[path] = self._folders[path] if where is None else where
+        self._displaced[path] = expected
+
+    def moved(self, path: str) -> None:
+        """The temporary file has got its name."""
+        del self._folders[path]
+        self._displaced.pop(path, None)
+
+    def roles(self) -> dict[str, Role]:
+        """What is there under temporary names, of this process or another, by the paths that it belongs to."""
+        known = set(self._displaced)
+        self._folders.clear()
+        self._displaced.clear()
+        found: dict[str, Role] = {}
+        for edit in self._edits:
+            for where in (".", *folders_above(edit.path)):
+                with naming(edit.path):
+                    role = self._role(where, edit)
+                if role is Role.NEW and edit.path in known:  # cut short by an editor that is about to write it anew
+                    role = Role.EDITED
+                if role is not None:
+                    found[edit.path] = role
+                    self._folders[edit.path] = where
+                    self._displaced[edit.path] = edit.before if role is Role.BEFORE else None
+        return found
+
+    def drop_new(self, roles: dict[str, Role]) -> None:
+        """Deletes the new contents among them."""
+        for path in [path for path, role in roles.items() if role is Role.NEW]:
+            with naming(path), self.place(path) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+            self.moved(path)
+
+    def renew(self, paths: Iterable[str]) -> None:
+        """Makes displaced files that go back as new as now, in the order they had, so that a build sees them change."""
+        ages = []
+        for path in paths:
+            with self.place(path) as (folder, name), suppress(OSError):
+                ages.append((os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime_ns, path))
+        for _, path in sorted(ages):
+            with self.place(path) as (folder, name), suppress(OSError):
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
+
+    def drop_displaced(self) -> None:
+        """Deletes what was displaced. Raises Changed at a file that somebody wrote since, or has open to write."""
+        for path in [*self._displaced]:
+            with naming(path):
+                self._drop(path)
+
+    def drop_or_set_aside(self) -> None:
+        """Nothing stays under a temporary name: what is not known to be in the operation's journal goes aside."""
+        for path in [*self._displaced]:
+            with naming(path):
+                try:
+                    self._drop(path)
+                except Changed:
+                    self._put_aside(path)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _role(self, where: str, edit: Edit) -> Role | None:
+        try:
+            with self._files.folder(where) as folder:
+                found = _look_when_unwritten(folder, self.name(edit.path), edit.path)
+        except (Unusual, InUse):
+            return Role.EDITED
+        except OSError as error:
+            if error.errno in NO_SUCH:
+                return None
+            raise
+        return None if found is None else role_of(found.content, edit)
+
+    def _drop(self, path: str) -> None:
+        expected = self._displaced[path]
+        if expected is None:
+            raise Changed(path)
+        try:
+            with self.place(path) as (folder, name):
+                _delete_unchanged(folder, name, path, expected)
+        except (InUse, Unusual) as unlike:
+            raise Changed(path, unlike.how if isinstance(unlike, InUse) else "changed") from None
+        except OSError as error:
+            if error.errno not in {*NO_SUCH, errno.ENXIO}:
+                raise
+            raise Changed(path) from None
+        self.moved(path)
+
+    def _put_aside(self, path: str) -> None:
+        kept = f"{self._aside}/{path}.edited"
+        above, _, last = kept.rpartition("/")
+        with self.place(path) as (stage, name), self._files.folder(above, make=True) as folder:
+            number = 1
+            while not _moved_to_free_name(stage, name, folder, last):
+                number += 1
+                last = f"{kept.rpartition('/')[2]}.{number}"
+            os.fsync(folder)
+        self.set_aside.append(f"{above}/{last}")
+        self.moved(path)
+
+
+def role_of(found: Content, edit: Edit) -> Role:
+    """What a temporary file is by its content alone; the journal has everything that is not `EDITED`."""
+    if same(found, edit.before):
+        return Role.BEFORE
+    after = edit.after
+    if after is None or after.kind is not found.kind:
+        return Role.EDITED
+    # A process killed while it wrote leaves the beginning, without the mode.
+    written = same(found, after) or (found.kind is EntryKind.FILE and after.data.startswith(found.data))
+    return Role.NEW if written else Role.EDITED
+
+
+def _look_when_unwritten(folder: int, name: str, path: str) -> Found | None:
+    found = look_in(folder, name, path)
+    if found is None or found.content.kind is not EntryKind.FILE:
+        return found
+    with opened_in(folder, name, READ) as handle, unwritten(handle):
+        return look_in(folder, name, path)
+
+
+def _delete_unchanged(folder: int, name: str, path: str, expected: Content) -> None:
+    if expected.kind is not EntryKind.FILE:
+        _require_same(folder, name, path, expected)
+        os.unlink(name, dir_fd=folder)
+        return
+    with opened_in(folder, name, READ) as handle, unwritten(handle) as require_undisturbed:
+        _require_same(folder, name, path, expected)
+        require_undisturbed()
+        os.unlink(name, dir_fd=folder)
+
+
+def _require_same(folder: int, name: str, path: str, expected: Content) -> None:
+    found = look_in(folder, name, path)
+    if found is None or not same(found.content, expected):
+        raise Changed(path)
+
+
+def _moved_to_free_name(stage: int, name: str, folder: int, last: str) -> bool:
+    try:
+        take_free_name(name, stage, last, folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_file(folder: int, name: str, content: Content, owner: Owner | None) -> None:
+    with opened_in(folder, name, WRITE_NEW) as handle:
+        write_all(handle, content.data)
+        give_to(handle, owner)
+        os.fchmod(handle, content.mode)  # last, for a change of owner clears the set-user-id bit
+        os.fsync(handle)
+
+
+def _write_link(folder: int, name: str, content: Content, owner: Owner | None) -> None:
+    os.symlink(os.fsdecode(content.data), name, dir_fd=folder)
+    if owner is not None:
+        with suppress(OSError):
+            os.chown(name, owner.user, owner.group, dir_fd=folder, follow_symlinks=False)
+
+
+def give_to(handle: int, owner: Owner | None) -> None:
+    """Only root may give files away; others keep at least the group where they can."""
+    if owner is None:
+        return
+    now = os.fstat(handle)
+    if (owner.user, owner.group) != (now.st_uid, now.st_gid):
+        try:
+            os.fchown(handle, owner.user, owner.group)
+        except OSError:
+            with suppress(OSError):
+                os.fchown(handle, -1, owner.group)
+    give_attributes(handle, owner.attributes)
