@@ -6,6 +6,7 @@ take `b/build` in again for the lines "build/" and "!/b/", which git does not.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,14 +43,15 @@ class IgnoreRules:
     """The lines of the rule files of one folder, the last matching one deciding.
 
     `base` is that folder relative to the project's root, "" for the root itself; for a folder above the root, `prefix`
-    is what leads from it to the root instead.
+    is what leads from it to the root instead. `by_git` is False for rules that git does not know.
     """
 
-    def __init__(self, text: bytes, base: str = "", prefix: str = "") -> None:
+    def __init__(self, text: bytes, base: str = "", prefix: str = "", *, by_git: bool = True) -> None:
         lines = [line for line in map(_line, _lines(text)) if line is not None]
         self._lines = lines[::-1]
         self._cut = len(base.encode()) + 1 if base else 0
-        self._prefix = prefix.encode()
+        self._prefix = os.fsencode(prefix)
+        self.by_git = by_git
         # Most names match no line at all; one joined expression says so faster than each line in turn.
         self._names = _any_of(line.source for line in lines if not line.anchored)
         self._paths = _any_of(line.source for line in lines if line.anchored)

@@ -311,10 +311,10 @@ def _on_disk(root: Path) -> dict[str, Content]:
     found = {".": _FOLDER}
     for place, folders, files in os.walk(root):
         folder = Path(place).relative_to(root).as_posix()
-        folders[:] = [name for name in folders if tree_walk.is_shown_name(name, folder)]
+        folders[:] = [name for name in folders if tree_walk.is_shown_name(name)]
         for name in (*folders, *files):
             path = _under(folder, name)
-            entry = project_disk.read(root, path, limit=sys.maxsize) if tree_walk.is_shown_name(name, folder) else None
+            entry = project_disk.read(root, path, limit=sys.maxsize) if tree_walk.is_shown_name(name) else None
             if entry is not None:
                 found[path] = Content(entry[0].kind, entry[0].mode, entry[1])
     return found

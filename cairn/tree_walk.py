@@ -1,22 +1,20 @@
-"""Which names the project has on disk, ignore rules applied: .gitignore files, git's own excludes, .cairnignore.
+"""Which names the project has on disk that a program is shown; `ignore_scope` decides on those that rules ignore.
 
-Rules are read as git reads them (each folder's file, the deeper one wins), also where there is no repository. Files
-that git tracks although a rule ignores them count as ignored. Names that are not valid UTF-8, special files, `.git`
-and the project's `.cairn` are never shown.
+Names that are not valid UTF-8, special files, `.git` and `.cairn` are never shown, at any depth.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
-from cairn.ignore_rules import IgnoreRules
-from cairn.project_disk import refused
-
-RULE_FILES = (".gitignore", ".cairnignore")  # the later one wins within a folder
+from cairn.changes import EntryKind
+from cairn.git_repository import Tracked
+from cairn.ignore_scope import DECIDING, Scope, Verdict, scope_of_root
+from cairn.project_disk import look_at, refused
+from cairn.project_path import RESERVED
 
 
 def walk_files(root: Path, under: str = ".", *, include_ignored: bool = False) -> Iterator[str]:
@@ -24,9 +22,7 @@ def walk_files(root: Path, under: str = ".", *, include_ignored: bool = False) -
 
     Naming an ignored folder as `under` asks for what is in it.
     """
-    everything = include_ignored or is_ignored(root, under, folder=True)
-    rules = () if everything else _rules_above(root, under)
-    return iter(sorted(_below(root, under, rules, everything=everything)))
+    return iter(sorted(_below(root, under, None if include_ignored else _scope_in(root, under))))
 
 
 def list_names(root: Path, folder: str = ".", *, include_ignored: bool = False) -> list[str]:
@@ -34,73 +30,93 @@ def list_names(root: Path, folder: str = ".", *, include_ignored: bool = False) 
 
     PermissionError for a folder that may not be listed; none for what is no folder.
     """
-    everything = include_ignored or is_ignored(root, folder, folder=True)
-    rules = () if everything else _rules_in(root, folder, _rules_above(root, folder))
+    scope = None if include_ignored else _scope_in(root, folder)
     try:
-        shown = _shown(root, folder)
+        names, _ = _names_in(root, folder, scope)
     except PermissionError as error:
         raise refused(folder, error) from error
-    return sorted(e.name for e in shown if everything or not _entry_ignored(e, folder, rules))
+    return sorted(
+        name
+        for name, is_folder in names
+        if scope is None or not _is_hidden(root, _under(folder, name), scope, folder=is_folder)
+    )
 
 
 def is_ignored(root: Path, path: str, *, folder: bool | None = None) -> bool:
-    """True when a rule ignores the path or a folder above it; the path need not exist. `folder` None: ask the disk."""
+    """True for a path that is not shown unless it is asked for; it need not exist. `folder` None: ask the disk."""
     if path == ".":
         return False
     if folder is None:
         folder = (root / path).is_dir() and not (root / path).is_symlink()
-    parts = path.split("/")
-    rules = _rules_in(root, ".", _rules_above(root, "."))
-    for count in range(1, len(parts) + 1):
-        prefix = "/".join(parts[:count])
-        if _ignored(prefix, rules, folder=folder or count < len(parts)):
+    *above, last = _prefixes(path)
+    scope = scope_of_root(root)
+    for prefix in above:
+        verdict = scope.verdict(prefix, folder=True)
+        if verdict is Verdict.HIDDEN or scope.hides_repository(root, prefix, _git_in(root, prefix)):
             return True
-        if count < len(parts):
-            rules = _rules_in(root, prefix, rules)
-    return False
+        scope = scope.entered(verdict).inside(root, prefix, DECIDING)
+    return _is_hidden(root, last, scope, folder=folder)
 
 
-def is_shown_name(name: str, folder: str = ".") -> bool:
-    """False for what no program may see: `.git` anywhere, the project's `.cairn`, names that are not valid text."""
+def is_shown_name(name: str) -> bool:
+    """False for what no program may see: `.git`, `.cairn`, and names that are not valid text."""
     if not name.isascii():
         try:
             name.encode()
         except UnicodeEncodeError:
             return False
-    lowered = name.lower()
-    return lowered != ".git" and not (folder == "." and lowered == ".cairn")
+    return name[:1] != "." or name.lower() not in RESERVED
 
 
 # ── walking ──
 
 
-def _below(root: Path, top: str, rules: tuple[IgnoreRules, ...], *, everything: bool) -> Iterator[str]:
-    waiting = [(top, rules)]
+def _below(root: Path, top: str, scope: Scope | None) -> Iterator[str]:
+    """Without a scope everything is shown."""
+    waiting = [(top, scope)]
     while waiting:
-        folder, above = waiting.pop()
-        here = above if everything else _rules_in(root, folder, above)
+        folder, here = waiting.pop()
         try:
-            shown = _shown(root, folder)
+            names, deciding = _names_in(root, folder, here)
         except PermissionError:
             continue  # one folder that may not be read must not hide all others
-        for entry in shown:
-            path = entry.name if folder == "." else f"{folder}/{entry.name}"
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if not everything and _ignored(path, here, folder=is_folder):
+        if here is not None and folder != top:
+            if here.hides_repository(root, folder, deciding):
+                continue
+            here = here.inside(root, folder, deciding)
+        for name, is_folder in names:
+            path = name if folder == "." else f"{folder}/{name}"
+            verdict = Verdict.SHOWN if here is None else here.verdict(path, folder=is_folder)
+            if verdict is Verdict.HIDDEN:
                 continue
             if is_folder:
-                waiting.append((path, here))
+                waiting.append((path, None if here is None else here.entered(verdict)))
             else:
                 yield path
 
 
-def _shown(root: Path, folder: str) -> list[os.DirEntry[str]]:
-    """A folder's entries a program may see; none where it is no folder or went away meanwhile."""
+def _names_in(root: Path, folder: str, scope: Scope | None) -> tuple[list[tuple[str, bool]], frozenset[str]]:
+    """What a program may see in a folder, each with whether it is a folder; and which names there decide on others.
+
+    In an ignored folder only git's index is asked, however much else lies in it.
+    """
+    if scope is not None and scope.only_tracked and scope.tracked is not None:
+        return list(_tracked_names(root, folder, scope.tracked)), DECIDING
     try:
-        with os.scandir(root if folder == "." else root / folder) as entries:
-            return [entry for entry in entries if is_shown_name(entry.name, folder) and _is_plain(entry)]
+        with os.scandir(root if folder == "." else root / folder) as found:
+            entries = list(found)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return [], frozenset()
+    shown = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries if is_shown_name(e.name) and _is_plain(e)]
+    return shown, DECIDING.intersection(entry.name for entry in entries)
+
+
+def _tracked_names(root: Path, folder: str, tracked: Tracked) -> Iterator[tuple[str, bool]]:
+    for encoded in tracked.names_in(folder.encode()):
+        name = os.fsdecode(encoded)
+        there = look_at(root, _under(folder, name)) if is_shown_name(name) else None
+        if there is not None:
+            yield name, there.kind is EntryKind.DIRECTORY
 
 
 def _is_plain(entry: os.DirEntry[str]) -> bool:
@@ -108,129 +124,34 @@ def _is_plain(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
-# ── rules ──
+# ── deciding ──
 
 
-def _ignored(path: str, rules: tuple[IgnoreRules, ...], *, folder: bool) -> bool:
-    encoded = path.encode()
-    for one in reversed(rules):
-        verdict = one.verdict(encoded, folder=folder)
-        if verdict is not None:
-            return verdict
-    return False
+def _scope_in(root: Path, folder: str) -> Scope | None:
+    """What holds in a folder; None in an ignored one, for who names it wants to see all of it."""
+    scope = scope_of_root(root)
+    for prefix in _prefixes(folder) if folder != "." else ():
+        verdict = scope.verdict(prefix, folder=True)
+        if verdict is Verdict.HIDDEN:
+            return None
+        scope = scope.entered(verdict).inside(root, prefix, DECIDING)
+    return scope
 
 
-def _entry_ignored(entry: os.DirEntry[str], folder: str, rules: tuple[IgnoreRules, ...]) -> bool:
-    path = entry.name if folder == "." else f"{folder}/{entry.name}"
-    return _ignored(path, rules, folder=entry.is_dir(follow_symlinks=False))
+def _is_hidden(root: Path, path: str, scope: Scope, *, folder: bool) -> bool:
+    if scope.verdict(path, folder=folder) is Verdict.HIDDEN:
+        return True
+    return folder and scope.tracked is not None and scope.hides_repository(root, path, _git_in(root, path))
 
 
-def _rules_in(root: Path, folder: str, above: tuple[IgnoreRules, ...]) -> tuple[IgnoreRules, ...]:
-    """The rules that hold inside a folder: those above it, and its own."""
-    place = os.fspath(root) if folder == "." else f"{os.fspath(root)}/{folder}"
-    own = _rules_of(tuple(f"{place}/{name}" for name in RULE_FILES), "" if folder == "." else folder)
-    return above if own is None else (*above, own)
+def _git_in(root: Path, folder: str) -> frozenset[str]:
+    return frozenset({".git"}) if os.path.lexists(f"{root}/{folder}/.git") else frozenset()
 
 
-def _rules_above(root: Path, folder: str) -> tuple[IgnoreRules, ...]:
-    """The rules that hold for a folder without its own: git's excludes, the repository's, each folder's on the way."""
-    rules = _rules_outside(root)
-    if folder == ".":
-        return rules
-    rules = _rules_in(root, ".", rules)
-    parts = folder.split("/")
-    for count in range(1, len(parts)):
-        rules = _rules_in(root, "/".join(parts[:count]), rules)
-    return rules
+def _prefixes(path: str) -> list[str]:
+    """Each folder on the way, and the path itself."""
+    return list(accumulate(path.split("/"), "{}/{}".format))
 
 
-def _rules_outside(root: Path) -> tuple[IgnoreRules, ...]:
-    """Rules from outside the project's folder: the user's, the repository's excludes, folders between it and here."""
-    repository = next((place for place in (root, *root.parents) if (place / ".git").exists()), None)
-    files: list[tuple[str, str]] = []
-    prefix = "" if repository in {None, root} else f"{root.relative_to(str(repository)).as_posix()}/"
-    users = _users_excludes()
-    if users is not None:
-        files.append((users, prefix))
-    if repository is not None:
-        files.append((f"{_common_git_folder(repository)}/info/exclude", prefix))
-        between = [place for place in reversed(root.parents) if place.is_relative_to(repository)]
-        files += [(f"{place}/.gitignore", f"{root.relative_to(place).as_posix()}/") for place in between]
-    found = (_rules_of((file,), "", before) for file, before in files)
-    return tuple(rules for rules in found if rules is not None)
-
-
-def _rules_of(files: tuple[str, ...], base: str, prefix: str = "") -> IgnoreRules | None:
-    stamps = tuple(stamp for stamp in map(_rule_stamp, files) if stamp is not None)
-    if not stamps:
-        return None
-    rules = _compiled(stamps, base, prefix)
-    return None if rules.is_empty else rules
-
-
-def _rule_stamp(file: str) -> tuple[str, int, int, int] | None:
-    return _stamp(file, follow=not file.endswith(RULE_FILES))
-
-
-def _stamp(file: str, *, follow: bool = False) -> tuple[str, int, int, int] | None:
-    """What tells one version of a rule file from the next; None where there is no such regular file.
-
-    A .gitignore that is a symlink does not count, as in git; a person's own files often are links and do.
-    """
-    try:
-        found = Path(file).stat(follow_symlinks=follow)
-    except OSError:
-        return None
-    return (file, found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
-
-
-@lru_cache(maxsize=4096)
-def _compiled(stamps: tuple[tuple[str, int, int, int], ...], base: str, prefix: str) -> IgnoreRules:
-    text = b""
-    for file, *_ in stamps:
-        try:
-            text += Path(file).read_bytes().removeprefix(b"\xef\xbb\xbf") + b"\n"
-        except OSError:
-            continue
-    return IgnoreRules(text, base, prefix)
-
-
-def _common_git_folder(repository: Path) -> str:
-    """Where info/exclude is: `.git`, or for a worktree the folder its `.git` file leads to."""
-    git = repository / ".git"
-    if git.is_dir():
-        return str(git)
-    try:
-        named = git.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir:").strip()
-        private = repository / named
-        common = private / "commondir"
-        return str(private / common.read_text(encoding="utf-8").strip()) if common.exists() else str(private)
-    except OSError:
-        return str(git)
-
-
-def _users_excludes() -> str | None:
-    """The file git's core.excludesFile names, or its default; read without starting git."""
-    home = os.environ.get("HOME", "")
-    settings = os.environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
-    chosen: str | None = f"{settings}/git/ignore" if settings else None
-    config = os.environ.get("GIT_CONFIG_GLOBAL")
-    for file in [config] if config is not None else [f"{settings}/git/config", f"{home}/.gitconfig"]:
-        stamp = _stamp(file, follow=True)
-        named = _excludes_file(stamp) if stamp is not None else None
-        if named:
-            chosen = named.replace("~", home, 1) if named.startswith("~/") else named
-    return chosen
-
-
-@lru_cache(maxsize=16)
-def _excludes_file(stamp: tuple[str, int, int, int]) -> str | None:
-    section, named = "", None
-    for raw in Path(stamp[0]).read_text(encoding="utf-8", errors="replace").splitlines():
-        line = raw.strip()
-        if line.startswith("["):
-            section = line.lower()
-        key, equals, value = line.partition("=")
-        if section == "[core]" and equals and key.strip().lower() == "excludesfile":
-            named = value.strip().strip('"')
-    return named
+def _under(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder}/{name}"

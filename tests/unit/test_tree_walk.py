@@ -167,19 +167,146 @@ def test_rule_files_of_any_bytes_are_read(tmp_path):
     assert list_names(root, "d") == [".gitignore"]
 
 
+# ── what git tracks ──
+
+
+def test_files_that_git_tracks_are_shown_although_a_rule_ignores_them(tmp_path):
+    root = lay_out(
+        tmp_path / "p",
+        {
+            ".gitignore": b"*.log\ngen/\nout/\n",
+            "a.log": b"",
+            "kept.log": b"",
+            "gen/deep/kept": b"",
+            "gen/x": b"",
+            "out/x": b"",
+        },
+    )
+    git(root, "init", "-q")
+    git(root, "add", "-f", "kept.log", "gen/deep/kept", ".gitignore")
+    lay_out(root, {"gen/deep/other": b"", "gen/more/x": b""})
+    assert list(walk_files(root)) == as_git_sees(root) == [".gitignore", "gen/deep/kept", "kept.log"]
+    assert list_names(root) == [".gitignore", "gen", "kept.log"]
+    assert (list_names(root, "gen"), list_names(root, "gen/deep")) == (["deep"], ["kept"])
+    assert [is_ignored(root, path) for path in ("gen", "gen/deep/kept", "gen/deep/other", "gen/more", "a.log")] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+    assert list(walk_files(root, "gen/deep")) == ["gen/deep/kept"]
+    assert list(walk_files(root, "out")) == ["out/x"]
+    git(root, "rm", "-q", "--cached", "kept.log")
+    (root / "gen/deep/kept").unlink()
+    assert list(walk_files(root)) == [".gitignore"]
+
+
+def test_cairnignore_hides_also_what_git_tracks(tmp_path):
+    root = lay_out(
+        tmp_path / "p",
+        {
+            ".gitignore": b"*.log\n",
+            ".cairnignore": b"secret*\ngen/b\n",
+            "secret.txt": b"",
+            "secret.log": b"",
+            "gen/.gitignore": b"*",
+            "gen/a": b"",
+            "gen/b": b"",
+        },
+    )
+    git(root, "init", "-q")
+    git(root, "add", "-f", ".")
+    assert list(walk_files(root)) == [".cairnignore", ".gitignore", "gen/.gitignore", "gen/a"]
+
+
+def test_an_ignored_folder_costs_what_git_tracks_in_it_and_no_more(tmp_path, monkeypatch):
+    """Neither it nor anything below it is listed, however large it is."""
+    root = lay_out(tmp_path / "p", {".gitignore": b"big/\nhuge/\n", "big/kept": b"", "big/a/b": b"", "huge/a/b": b""})
+    git(root, "init", "-q")
+    git(root, "add", "-f", "big/kept", ".gitignore")
+    scanned = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: scanned.append(os.path.relpath(place, root)) or real(place))
+    assert list(walk_files(root)) == [".gitignore", "big/kept"]
+    assert scanned == ["."]
+
+
+def test_a_project_in_a_folder_of_a_repository_sees_what_is_tracked_there(tmp_path):
+    root = lay_out(tmp_path / "repo", {".gitignore": b"*.log\n", "sub/p/a.log": b"", "sub/p/b.log": b"", "c.log": b""})
+    git(root, "init", "-q")
+    git(root, "add", "-f", "sub/p/a.log")
+    assert list(walk_files(root / "sub/p")) == ["a.log"]
+
+
+def test_without_git_tracked_files_count_as_ignored(tmp_path, monkeypatch):
+    root = lay_out(tmp_path / "p", {".gitignore": b"*.log\n", "a.log": b""})
+    git(root, "init", "-q")
+    git(root, "add", "-f", ".")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(walk_files(root)) == [".gitignore"]
+
+
+def test_settings_of_a_repository_cannot_make_a_walk_run_a_program(tmp_path):
+    root = lay_out(tmp_path / "p", {".gitignore": b"*.log\n", "a.log": b""})
+    git(root, "init", "-q")
+    git(root, "add", "-f", ".")
+    git(root, "config", "core.fsmonitor", "touch ran; false")
+    assert list(walk_files(root)) == [".gitignore", "a.log"]
+    assert not (root / "ran").exists()
+
+
+# ── repositories below the project ──
+
+
+def repository(root, files):
+    lay_out(root, files)
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "one")
+    return root
+
+
+def test_a_submodule_is_shown_with_rules_of_its_own(tmp_path):
+    library = repository(tmp_path / "library", {".gitignore": b"*.tmp\n", "a.log": b"", "src/b": b""})
+    root = repository(tmp_path / "p", {".gitignore": b"*.log\nlibs/\n", "x": b"", "x.log": b""})
+    git(root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "-f", str(library), "libs/one")
+    lay_out(root, {"libs/one/c.tmp": b"", "libs/one/d.log": b"", "libs/other": b""})
+    inside = ["libs/one/.gitignore", "libs/one/a.log", "libs/one/d.log", "libs/one/src/b"]
+    assert list(walk_files(root)) == [".gitignore", ".gitmodules", *inside, "x"]
+    assert list(walk_files(root, "libs/one")) == inside
+    assert list_names(root, "libs/one") == [".gitignore", "a.log", "d.log", "src"]
+    assert (is_ignored(root, "libs/one/d.log"), is_ignored(root, "libs/one/c.tmp")) == (False, True)
+
+
+def test_a_repository_that_is_no_submodule_is_left_out_like_an_ignored_folder(tmp_path):
+    root = repository(tmp_path / "p", {"a": b"", "deep/x": b""})
+    repository(root / "deep/clone", {".gitignore": b"*.log\n", "b": b"", "c/d": b""})
+    git(root, "worktree", "add", "-q", str(root / "tree"))
+    lay_out(root, {"deep/clone/e.log": b""})
+    assert list(walk_files(root)) == ["a", "deep/x"]
+    assert (list_names(root), list_names(root, "deep")) == (["a", "deep"], ["x"])
+    assert [is_ignored(root, path) for path in ("deep/clone", "deep/clone/b", "tree/a", "deep")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert list(walk_files(root, "deep/clone")) == ["deep/clone/.gitignore", "deep/clone/b", "deep/clone/c/d"]
+    assert list(walk_files(root, "deep/clone/c")) == ["deep/clone/c/d"]
+    assert "tree/a" in list(walk_files(root, include_ignored=True))
+
+
+def test_repositories_in_a_project_that_is_none_are_its_content(tmp_path):
+    repository(tmp_path / "p/one", {".gitignore": b"*.log\n", "a": b""})
+    repository(tmp_path / "p/two", {"b.log": b""})
+    lay_out(tmp_path, {"p/one/c.log": b"", "p/d.log": b""})
+    assert list(walk_files(tmp_path / "p")) == ["d.log", "one/.gitignore", "one/a", "two/b.log"]
+    assert list_names(tmp_path / "p") == ["d.log", "one", "two"]
+
+
 @pytest.mark.parametrize(
-    ("name", "folder", "shown"),
-    [
-        (".git", "a/b", False),
-        (".GIT", ".", False),
-        (".cairn", ".", False),
-        (".cairn", "a", True),
-        (".gitignore", ".", True),
-        ("\udcff", ".", False),
-    ],
+    ("name", "shown"),
+    [(".git", False), (".GIT", False), (".cairn", False), (".gitignore", True), ("\udcff", False), ("\u00e9", True)],
 )
-def test_names_no_program_may_see(name, folder, shown):
-    assert is_shown_name(name, folder) is shown
+def test_names_no_program_may_see(name, shown):
+    assert is_shown_name(name) is shown
 
 
 LINES = st.sampled_from(
@@ -193,7 +320,7 @@ QUICK = settings(
 )
 
 
-def check_same_as_git(rules):
+def check_same_as_git(rules, forced):
     root = Path(tempfile.mkdtemp())
     try:
         lay_out(
@@ -206,8 +333,10 @@ def check_same_as_git(rules):
             },
         )
         git(root, "init", "-q")
+        git(root, "add", "--force", "--", *(f":(literal){name}" for name in forced))
         expected = as_git_sees(root)
         assert list(walk_files(root)) == expected
+        assert {name for name in TREE if not is_ignored(root, name)} == TREE.keys() & set(expected)
         for folder in (".", "b", "b/c"):
             if not is_ignored(root, folder, folder=True):
                 prefix = "" if folder == "." else f"{folder}/"
@@ -216,19 +345,23 @@ def check_same_as_git(rules):
                 assert {name for name in names if (root / folder / name).is_file()} == {
                     name for name in files if "/" not in name
                 }
+                assert list(walk_files(root, folder)) == [name for name in expected if name.startswith(prefix)]
     finally:
         shutil.rmtree(root)
 
 
+FORCED = st.lists(st.sampled_from(sorted(TREE)), max_size=3)
+
+
 @QUICK
-@given(rules=st.tuples(RULES, RULES, RULES))
-def test_any_rules_give_what_git_gives(rules):
-    check_same_as_git(rules)
+@given(rules=st.tuples(RULES, RULES, RULES), forced=FORCED)
+def test_any_rules_give_what_git_gives(rules, forced):
+    check_same_as_git(rules, forced)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @settings(QUICK, max_examples=2000, derandomize=False)
-@given(rules=st.tuples(RULES, RULES, RULES))
-def test_any_rules_give_what_git_gives_many_times(rules):
-    check_same_as_git(rules)
+@given(rules=st.tuples(RULES, RULES, RULES), forced=FORCED)
+def test_any_rules_give_what_git_gives_many_times(rules, forced):
+    check_same_as_git(rules, forced)
