@@ -6,146 +6,127 @@ The order, last word first: flags, `CAIRN_*` variables, `cairn.toml`, `[tool.cai
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from typing import Any
 
 from cairn.errors import UsageProblem
-from cairn.glob_pattern import glob_pattern
 from cairn.program import Limits
+from cairn.setting_rules import Name, Patterns, Real, Refused, Rule, Whole
 
 PROJECT_FILE = "cairn.toml"
 _DEFAULTS = Limits()
+_DAY = 86_400
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _setting(default: object, rule: Rule, description: str) -> Any:
+    return field(default=default, metadata={"rule": rule, "description": description})
 
 
-class LimitSettings(_Section):
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
     """What one task may use; each field is a field of `program.Limits`."""
 
-    seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
-        _DEFAULTS.seconds, description="sandbox seconds per program; time inside external functions does not count"
+    seconds: float = _setting(
+        _DEFAULTS.seconds,
+        Real(3600, positive=True),
+        "sandbox seconds per program; time inside external functions does not count",
     )
-    wall_seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = Field(
-        _DEFAULTS.wall_seconds, description="seconds for the whole task, waiting for models included"
+    wall_seconds: float = _setting(
+        _DEFAULTS.wall_seconds,
+        Real(7 * _DAY, positive=True),
+        "seconds for the whole task, waiting for models included",
     )
-    memory_mb: Annotated[int, Field(ge=16, le=16384)] = Field(_DEFAULTS.memory_mb, description="sandbox memory in MB")
-    recursion: Annotated[int, Field(ge=200, le=100_000)] = Field(_DEFAULTS.recursion, description="call depth")
-    calls: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        _DEFAULTS.calls, description="external calls per task (read_file, write_file, ...)"
+    memory_mb: int = _setting(_DEFAULTS.memory_mb, Whole(16, 16_384), "sandbox memory in MB")
+    recursion: int = _setting(_DEFAULTS.recursion, Whole(200, 100_000), "call depth")
+    calls: int = _setting(_DEFAULTS.calls, Whole(1, 10_000_000), "external calls per task (read_file, write_file, ...)")
+    llm_calls: int = _setting(
+        _DEFAULTS.llm_calls, Whole(0, 1_000_000), "questions a task's programs may ask a model (ask_llm)"
     )
-    llm_calls: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        _DEFAULTS.llm_calls, description="questions a task's programs may ask a model (ask_llm)"
+    steps: int = _setting(_DEFAULTS.steps, Whole(1, 1000), "programs a model may write")
+    repairs: int = _setting(_DEFAULTS.repairs, Whole(0, 100), "times one program is sent back because its check failed")
+    output_chars: int = _setting(
+        _DEFAULTS.output_chars, Whole(200, 1_000_000), "characters of a step's output that the model sees"
     )
-    steps: Annotated[int, Field(ge=1, le=1000)] = Field(_DEFAULTS.steps, description="programs a model may write")
-    repairs: Annotated[int, Field(ge=0, le=100)] = Field(
-        _DEFAULTS.repairs, description="times one program is sent back because its check failed"
-    )
-    output_chars: Annotated[int, Field(ge=200, le=1_000_000)] = Field(
-        _DEFAULTS.output_chars, description="characters of a step's output that the model sees"
-    )
-    file_bytes: Annotated[int, Field(ge=1024, le=100_000_000)] = Field(
-        _DEFAULTS.file_bytes, description="largest file that is read or written, in bytes"
+    file_bytes: int = _setting(
+        _DEFAULTS.file_bytes, Whole(1024, 100_000_000), "largest file that is read or written, in bytes"
     )
 
     def limits(self) -> Limits:
         """The same figures as the model layer's value."""
-        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
 
 
-class RetrySettings(_Section):
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
     """How often and how patiently a failed model call is made again."""
 
-    attempts: Annotated[int, Field(ge=1, le=100)] = Field(4, description="calls in all, the first one included")
-    first_delay: Annotated[float, Field(ge=0, le=600)] = Field(
-        1.0, description="seconds before the second; then doubled"
-    )
-    max_delay: Annotated[float, Field(ge=0, le=3600)] = Field(30.0, description="longest pause in seconds")
-    call_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(180.0, description="deadline of one call in seconds")
+    attempts: int = _setting(4, Whole(1, 100), "calls in all, the first one included")
+    first_delay: float = _setting(1.0, Real(600), "seconds before the second; then doubled")
+    max_delay: float = _setting(30.0, Real(3600), "longest pause in seconds")
+    call_seconds: float = _setting(180.0, Real(3600, positive=True), "deadline of one call in seconds")
 
 
-class KeepSettings(_Section):
+@dataclass(frozen=True, slots=True)
+class KeepSettings:
     """What `cairn gc` leaves; it deletes only when it is called."""
 
-    days: Annotated[int, Field(ge=0, le=36_500)] = Field(
-        30, description="days that `cairn gc` keeps ended tasks, and accepts and undos so that they can be taken back"
+    days: int = _setting(
+        30,
+        Whole(0, 36_500),
+        "days that `cairn gc` keeps ended tasks, and accepts and undos so that they can be taken back",
     )
-    operations: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        20, description="the newest accepts and undos, which it keeps however old they are"
+    operations: int = _setting(
+        20, Whole(0, 1_000_000), "the newest accepts and undos, which it keeps however old they are"
     )
 
 
-class AcceptSettings(_Section):
+@dataclass(frozen=True, slots=True)
+class AcceptSettings:
     """What `cairn accept` lets through without asking."""
 
-    allow: tuple[str, ...] = Field(
-        (), description='dangerous paths that need no --allow, globs too, for example ["conftest.py", "tests/**"]'
+    allow: tuple[str, ...] = _setting(
+        (), Patterns(), 'dangerous paths that need no --allow, globs too, for example ["conftest.py", "tests/**"]'
     )
 
-    @field_validator("allow", mode="before")
-    @classmethod
-    def _from_a_variable(cls, value: object) -> object:
-        return tuple(value.split()) if isinstance(value, str) else value
 
-    @field_validator("allow")
-    @classmethod
-    def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            try:
-                glob_pattern(pattern)
-            except PermissionError as error:
-                raise ValueError(str(error)) from None
-        return patterns
-
-
-class Settings(_Section):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """Everything that can be set; immutable once loaded."""
 
-    model: str | None = Field(
-        None, description='the `llm` model that writes programs, for example "gpt-5.6-luna"; `llm models` lists them'
+    model: str | None = _setting(
+        None, Name(), 'the `llm` model that writes programs, for example "gpt-5.6-luna"; `llm models` lists them'
     )
-    text_model: str | None = Field(None, description="the model behind ask_llm; the same one when not set")
-    limits: LimitSettings = Field(default_factory=LimitSettings)  # type: ignore[arg-type]
-    retry: RetrySettings = Field(default_factory=RetrySettings)  # type: ignore[arg-type]
-    accept: AcceptSettings = Field(default_factory=AcceptSettings)  # type: ignore[arg-type]
-    keep: KeepSettings = Field(default_factory=KeepSettings)  # type: ignore[arg-type]
-
-    @field_validator("model", "text_model")
-    @classmethod
-    def _empty_is_unset(cls, name: str | None) -> str | None:
-        return name or None
+    text_model: str | None = _setting(None, Name(), "the model behind ask_llm; the same one when not set")
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    accept: AcceptSettings = field(default_factory=AcceptSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
     @classmethod
     def load(cls, root: Path, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
         """Later layers win key by key. Raises UsageProblem that names the file, the key and what it takes."""
-        merged: dict[str, Any] = {}
+        loaded = cls()
         for origin, values in _layers(root, environ):
-            _check(origin, values)
-            _merge(merged, values)
-        flags = _nested(overrides or {})
-        _check("the command line", flags)
-        _merge(merged, flags)
-        return cls(**merged)
+            loaded = loaded.overruled(values, origin)
+        return loaded.overruled(_nested(overrides or {}), "the command line")
+
+    def overruled(self, values: Mapping[str, Any], origin: str) -> Settings:
+        """The same where `values`, as TOML has them, say nothing. Raises UsageProblem that names `origin`."""
+        plain = {name: value for name, value in values.items() if name not in _SECTIONS}
+        changed = _parsed(type(self), plain, origin)
+        for name in _SECTIONS:
+            if name in values:
+                changed[name] = _overruled(getattr(self, name), values[name], origin, name)
+        return replace(self, **changed)
 
     def with_options(self, options: Mapping[str, str]) -> Settings:
         """The same with the settings of one task, by their dotted names. Raises UsageProblem for a wrong one."""
-        if not options:
-            return self
-        nested = _nested(options)
-        _check("the task's own settings", nested)
-        merged = self.model_dump()
-        _merge(merged, nested)
-        return Settings(**merged)
+        return self.overruled(_nested(options), "the task's own settings") if options else self
 
 
-_SECTIONS: Mapping[str, type[BaseModel]] = {
+_SECTIONS: Mapping[str, type[Any]] = {
     "limits": LimitSettings,
     "retry": RetrySettings,
     "accept": AcceptSettings,
@@ -172,6 +153,8 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
         return
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"Cannot read the settings in {path}.", str(error), "Mend or remove that file.") from None
+    import tomllib
+
     try:
         values: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -180,6 +163,8 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
         raise UsageProblem(f"{path} is not valid TOML.", f"{error}.", "Mend that line, then try again.") from None
     for key in table:
         values = values.get(key, {}) if isinstance(values, dict) else {}
+    if not isinstance(values, dict):
+        raise _refused(".".join(table), str(path), Refused(f"a table: [{'.'.join(table)}]", values))
     if values:
         yield str(path), values
 
@@ -187,7 +172,7 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """`CAIRN_MODEL`, `CAIRN_TEXT_MODEL`, and `CAIRN_LIMITS_SECONDS`, `CAIRN_RETRY_ATTEMPTS` and the like."""
     keys = ["model", "text_model"]
-    keys += [f"{section}.{name}" for section, model in _SECTIONS.items() for name in model.model_fields]
+    keys += [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in described(kind)]
     sections = tuple(f"CAIRN_{section}_".upper() for section in _SECTIONS)
     for name in environ:
         if name.startswith(sections) and name not in {_variable(key) for key in keys}:
@@ -208,40 +193,48 @@ def _nested(dotted: Mapping[str, object]) -> dict[str, Any]:
     return nested
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, dict) else value
+def _overruled(section: Any, values: object, origin: str, name: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise _refused(name, origin, Refused(f"a table: [{name}]", values))
+    return replace(section, **_parsed(type(section), values, origin, f"{name}."))
 
 
-def _check(origin: str, values: Mapping[str, Any]) -> None:
-    try:
-        Settings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise _unknown(origin, key) from None
-        reason = first["msg"].removeprefix("Input should be ")
-        raise UsageProblem(
-            f"The setting {key} in {origin} cannot be {first['input']!r}.",
-            f"It should be {reason}.",
-            f"Change {key} in {origin}.",
-        ) from None
+def _parsed(kind: type[Any], values: Mapping[str, Any], origin: str, prefix: str = "") -> dict[str, Any]:
+    known = {each.name: each for each in fields(kind)}
+    parsed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise _unknown(name, prefix, tuple(known), origin)
+        try:
+            parsed[name] = known[name].metadata["rule"].parse(value)
+        except Refused as refused:
+            raise _refused(f"{prefix}{name}", origin, refused) from None
+    return parsed
 
 
-def _unknown(origin: str, key: str) -> UsageProblem:
-    section, _, name = key.rpartition(".")
-    model = _SECTIONS.get(section, Settings)
-    near = difflib.get_close_matches(name, list(model.model_fields), n=1)
-    known = ", ".join(model.model_fields)
+def _refused(key: str, origin: str, refused: Refused) -> UsageProblem:
+    place = key if refused.item is None else f"{key}.{refused.item}"
     return UsageProblem(
-        f"There is no setting {key} ({origin}).",
-        f"Known here: {known}.",
+        f"The setting {place} in {origin} cannot be {refused.value!r}.",
+        f"It should be {refused.wanted}.",
+        f"Change {key} in {origin}.",
+    )
+
+
+def _unknown(name: str, prefix: str, known: tuple[str, ...], origin: str) -> UsageProblem:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return UsageProblem(
+        f"There is no setting {prefix}{name} ({origin}).",
+        f"Known here: {', '.join(known)}.",
         f"Did you mean {near[0]}?" if near else "cairn init   writes a file that explains each setting.",
     )
+
+
+def described(kind: type[Any]) -> dict[str, Field[Any]]:
+    """The settings of a section by name, each with its default and, under `metadata`, its description."""
+    return {each.name: each for each in fields(kind) if "rule" in each.metadata}
 
 
 def commented_file() -> str:
@@ -249,12 +242,10 @@ def commented_file() -> str:
     lines = [
         "# Cairn's settings for this project. Every line that starts with #  is a default: remove the # to change it."
     ]
-    sections: dict[str, type[BaseModel]] = {"": Settings, **_SECTIONS}
-    for section, model in sections.items():
+    sections: dict[str, type[Any]] = {"": Settings, **_SECTIONS}
+    for section, kind in sections.items():
         lines += ["", f"[{section}]"] if section else [""]
-        for name, info in model.model_fields.items():
-            if isinstance(info.default_factory, type):
-                continue
-            default = {None: '""', (): "[]"}.get(info.default, info.default)
-            lines.append(f"# {name} = {default}".ljust(28) + f"  # {info.description}")
+        for name, each in described(kind).items():
+            default = '""' if each.default is None else [*each.default] if each.default == () else each.default
+            lines.append(f"# {name} = {default}".ljust(28) + f"  # {each.metadata['description']}")
     return "\n".join(lines) + "\n"

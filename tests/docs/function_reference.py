@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cairn.external_functions import function_reference
 from cairn.program_hints import MODULES
-from cairn.settings import LimitSettings
+from cairn.settings import LimitSettings, described
 from tests.docs.generated_blocks import DOCS, rewrite
 
 PAGE = DOCS / "programs.md"
@@ -28,8 +28,8 @@ def _modules() -> str:
 
 def _limits() -> str:
     rows = ["| limit | default | what it bounds |", "|---|---|---|"]
-    for name, field in LimitSettings.model_fields.items():
-        rows.append(f"| `{name}` | {_figure(field.default)} | {field.description} |")
+    for name, field in described(LimitSettings).items():
+        rows.append(f"| `{name}` | {_figure(field.default)} | {field.metadata['description']} |")
     return "\n".join(rows)
 
 

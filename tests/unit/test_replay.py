@@ -11,7 +11,7 @@ from cairn.errors import UsageProblem
 from cairn.program import Finished, LimitReached
 from cairn.recalled_calls import Divergence
 from cairn.replay import NotReproduced, Variable
-from cairn.settings import Settings
+from cairn.settings import LimitSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_file import TaskFile
 from tests.unit.test_resume import Answers, Desk, fenced
@@ -115,7 +115,7 @@ def test_a_step_there_is_not_is_named(desk):
 
 
 def test_a_step_that_a_limit_ended_is_followed_as_far_as_the_journal_goes(desk):
-    made = desk(settings=Settings(limits={"calls": 2}))
+    made = desk(settings=Settings(limits=LimitSettings(calls=2)))
     task = made.add('for n in range(4):\n    write_file(f"{n}.txt", "x")\nsubmit_result("x", [])\n')
     review = made.run(task)
 

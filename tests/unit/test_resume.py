@@ -17,7 +17,7 @@ from cairn.program import Cancelled, Finished, LimitReached, Program, Run
 from cairn.project import Project
 from cairn.queue import TaskQueue
 from cairn.recalled_calls import Divergence
-from cairn.settings import Settings
+from cairn.settings import LimitSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_file import TaskFile
 from cairn.testing import Script
@@ -211,10 +211,10 @@ def test_a_program_that_asks_for_something_else_than_its_journal_is_stopped_with
 
 
 def test_a_limit_can_be_raised_and_the_task_goes_on_behind_it(desk):
-    before = desk(settings=Settings(limits={"calls": 2}))
+    before = desk(settings=Settings(limits=LimitSettings(calls=2)))
     task = before.add('for n in range(4):\n    write_file(f"{n}.txt", "x")\nsubmit_result("x", ["0.txt"])\n')
     stopped = before.run(task)
-    after = desk(settings=Settings(limits={"calls": 2}))
+    after = desk(settings=Settings(limits=LimitSettings(calls=2)))
     review = after.run(after.orchestrator.resume(stopped.task, {"limits.calls": "10"}))
 
     assert [type(step.result) for step in stopped.steps] == [LimitReached]

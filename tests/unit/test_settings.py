@@ -8,6 +8,7 @@ import pytest
 
 from cairn.errors import UsageProblem
 from cairn.program import Limits
+from cairn.setting_rules import Name, Patterns, Real, Refused, Whole
 from cairn.settings import Settings, commented_file
 
 
@@ -68,6 +69,12 @@ def test_an_unknown_setting_names_its_neighbour(root, environ):
         ("[limits]\nseconds = nan\n", "The setting limits.seconds in FILE cannot be nan."),
         ('[accept]\nallow = ["a", "../b"]\n', "The setting accept.allow in FILE cannot be ['a', '../b']."),
         ("[accept]\nallow = [5]\n", "The setting accept.allow.0 in FILE cannot be 5."),
+        ("[accept]\nallow = 5\n", "The setting accept.allow in FILE cannot be 5."),
+        ("[limits]\nsteps = true\n", "The setting limits.steps in FILE cannot be True."),
+        ("[limits]\nsteps = 2.5\n", "The setting limits.steps in FILE cannot be 2.5."),
+        ("[limits]\nseconds = inf\n", "The setting limits.seconds in FILE cannot be inf."),
+        ("[limits]\nseconds = 0\n", "The setting limits.seconds in FILE cannot be 0."),
+        ("model = 5\n", "The setting model in FILE cannot be 5."),
         ("model = [\n", "FILE is not valid TOML."),
     ],
 )
@@ -104,6 +111,51 @@ def test_a_broken_pyproject_without_our_table_is_not_ours_to_judge(root, environ
 def test_the_commented_file_says_every_default_and_changes_nothing(root, environ):
     text = commented_file()
 
-    assert Settings(**tomllib.loads(text)) == Settings()
+    assert Settings().overruled(tomllib.loads(text), "here") == Settings()
     uncommented = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines()[1:])
-    assert Settings(**tomllib.loads(uncommented)) == Settings()
+    assert Settings().overruled(tomllib.loads(uncommented), "here") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "wanted"),
+    [
+        (Whole(1, 1000), "1001", "a whole number from 1 to 1,000"),
+        (Whole(1, 1000), "1e999", "a whole number from 1 to 1,000"),
+        (Real(3600, positive=True), 0, "a number above 0 and at most 3,600"),
+        (Real(600), "-0.1", "a number from 0 to 600"),
+        (Name(), 5, "a text, in quotes"),
+        (Patterns(), None, "a list of paths or globs"),
+        (
+            Patterns(),
+            "/a",
+            (
+                "a list of paths or globs: '/a' leads out of the project; patterns are relative to its root and have no"
+                " '..'"
+            ),
+        ),
+    ],
+)
+def test_a_rule_says_what_it_takes(rule, value, wanted):
+    with pytest.raises(Refused) as refused:
+        rule.parse(value)
+
+    assert (refused.value.wanted, refused.value.value) == (wanted, value)
+
+
+def test_rules_take_texts_as_variables_have_them():
+    parsed = [Whole(1, 9).parse("7"), Whole(1, 9).parse(7.0), Real(9).parse("1e-1"), Name().parse("")]
+
+    assert [(value, type(value)) for value in parsed] == [(7, int), (7, int), (0.1, float), (None, type(None))]
+
+
+def test_a_table_of_ours_that_is_none_names_its_file(root, environ):
+    (root / "pyproject.toml").write_text("[tool]\ncairn = 5\n")
+
+    with pytest.raises(UsageProblem) as wrong:
+        Settings.load(root, environ)
+
+    assert str(wrong.value) == (
+        f"The setting tool.cairn in {root}/pyproject.toml cannot be 5.\n"
+        "It should be a table: [tool.cairn].\n"
+        f"Change tool.cairn in {root}/pyproject.toml."
+    )

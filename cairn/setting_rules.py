@@ -1,0 +1,99 @@
+"""What a setting takes: each rule makes a value of what a file, a variable or a flag says, or says what it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cairn.glob_pattern import glob_pattern
+
+
+class Refused(Exception):
+    """A value that a rule does not take; `wanted` ends the sentence "It should be". `item` counts from 0 in a list."""
+
+    def __init__(self, wanted: str, value: object, item: int | None = None) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+        self.value = value
+        self.item = item
+
+
+class Rule(Protocol):
+    """How one setting is read."""
+
+    def parse(self, value: object) -> object:
+        """The value in its own type; variables and flags come as texts. Raises Refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def parse(self, value: object) -> int:
+        """Refuses true and false, which Python takes for numbers."""
+        number = _number(value)
+        if number is None or number != int(number) or not self.least <= number <= self.most:
+            raise Refused(f"a whole number from {self.least:,} to {self.most:,}", value)
+        return int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """A number up to `most`, from 0 on or, `positive`, above it."""
+
+    most: float
+    positive: bool = False
+
+    def parse(self, value: object) -> float:
+        """Refuses NaN and the infinities, which TOML can write."""
+        number = _number(value)
+        if number is None or not 0 <= number <= self.most or (self.positive and not number):
+            lowest = "above 0 and at most" if self.positive else "from 0 to"
+            raise Refused(f"a number {lowest} {self.most:,}", value)
+        return float(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A text; an empty one stands for none."""
+
+    def parse(self, value: object) -> str | None:
+        """A number is no text: a file has to quote it."""
+        if not isinstance(value, str):
+            raise Refused("a text, in quotes", value)
+        return value or None
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Paths and globs in a list; a text has them apart by blanks."""
+
+    def parse(self, value: object) -> tuple[str, ...]:
+        """Each of them can be matched later on."""
+        items = value.split() if isinstance(value, str) else value
+        if not isinstance(items, Sequence):
+            raise Refused("a list of paths or globs", value)
+        for number, item in enumerate(items):
+            if not isinstance(item, str):
+                raise Refused("a text, in quotes", item, number)
+            try:
+                glob_pattern(item)
+            except (ValueError, PermissionError) as error:
+                raise Refused(f"a list of paths or globs: {error}", value) from None
+        return tuple(items)
+
+
+def _number(value: object) -> float | None:
+    """None for what is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None
