@@ -87,6 +87,10 @@ def language_of(path: str, data: bytes) -> str | None:
 # --- Python ---
 
 
+class NestedTooDeeply(ValueError):
+    """CPython's parser gave up; it says so also when the memory was used up."""
+
+
 def parse_python(path: str, text: str) -> ast.Module:
     """The syntax tree. Raises ValueError naming the line for text that is not Python of the running version."""
     if "\0" in text:
@@ -98,7 +102,7 @@ def parse_python(path: str, text: str) -> ast.Module:
     except SyntaxError as error:
         raise ValueError(f"'{path}' line {error.lineno or 1}: {error.msg}") from None
     except (RecursionError, MemoryError):  # what CPython's parser raises on absurd nesting
-        raise ValueError(f"'{path}' is nested too deeply to be parsed") from None
+        raise NestedTooDeeply(f"'{path}' is nested too deeply to be parsed") from None
 
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

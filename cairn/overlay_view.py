@@ -23,6 +23,7 @@ from cairn.project_path import parent, project_path
 
 MAX_LINKS = 40  # as Linux counts, before it speaks of a loop
 NEAR = 0.75  # how alike a name must be to be offered instead of a missing one
+NEAR_PAIRS = 4_000_000  # of characters, compared to find such a name: at worst 0.5 s
 NEW_FOLDER = 0o755
 
 
@@ -259,7 +260,8 @@ class OverlayView:
         while folder != "." and self.resolve(folder, follow=True).kind is not EntryKind.DIRECTORY:
             folder = parent(folder)
         names = [under(folder, name) for name in self.children(self.folder(folder), include_ignored=False)]
-        near = difflib.get_close_matches(path, names, n=1, cutoff=NEAR)
+        few = len(path) ** 2 * len(names) <= NEAR_PAIRS
+        near = difflib.get_close_matches(path, names, n=1, cutoff=NEAR) if few else []
         meant = f", but there is '{near[0]}'" if near else ""
         shows = "list_dir()" if folder == "." else f"list_dir('{folder}')"
         return FileNotFoundError(f"no file '{path}'{meant}; {shows} shows what is there")

@@ -18,8 +18,8 @@ from cairn.asking import Questions
 from cairn.changes import EntryKind
 from cairn.file_text import decoded, encoded, lines_of
 from cairn.glob_pattern import glob_pattern
-from cairn.outline import outline, parse_python
 from cairn.overlay import Overlay
+from cairn.parser_process import TooCostly, outlined, require_python
 from cairn.program import Submission
 from cairn.project_path import project_path
 from cairn.text_edit import replaced_once
@@ -150,7 +150,7 @@ class TaskFunctions:
         data = self._overlay.read(name)
         if len(data) > OUTLINE_BYTES:
             raise ValueError(f"'{name}' has {len(data):,} bytes; outlines are made up to {OUTLINE_BYTES:,}")
-        items = outline(name, data)
+        items = outlined(name, data)
         if len(items) > NAMES:
             raise ValueError(
                 f"'{name}' has {len(items):,} definitions, and outlines hold {NAMES:,}; search its text instead"
@@ -222,8 +222,12 @@ def require_still_python(name: str, data: bytes, before: bytes | None) -> None:
     """Raises ValueError for a Python file that parsed and would not any more; nobody means to write that."""
     if before is None or not name.endswith((".py", ".pyi")):
         return
-    problem = _syntax_problem(name, data)
-    if problem and not _syntax_problem(name, before):
+    try:
+        problem = _syntax_problem(name, data)
+        spoils = problem and not _syntax_problem(name, before)
+    except TooCostly:
+        return  # nobody can tell
+    if spoils:
         raise ValueError(
             f"not written, because '{name}' parsed before and would not any more (Python "
             f"{sys.version_info.major}.{sys.version_info.minor}): {problem}. Mend the text and write it again"
@@ -234,9 +238,11 @@ def _syntax_problem(name: str, data: bytes) -> str:
     """What keeps the bytes from being Python, with the line it stands in; "" for nothing."""
     try:
         text = data.decode("utf-8-sig")
-        parse_python(name, text)
+        require_python(name, text)
     except UnicodeDecodeError:
         return "it is not UTF-8 text"
+    except TooCostly:
+        raise
     except ValueError as error:
         told = str(error).removeprefix(f"'{name}' ")
         number = re.match(r"line (\d+)", told)

@@ -60,15 +60,11 @@ def _nearest(path: str, text: str, old: str) -> str:
 
 
 def _other_blanks(lines: list[str], wanted: list[str]) -> int | None:
-    bare = ["".join(line.split()) for line in wanted]
-    while bare and not bare[-1]:
-        bare.pop()
-    while bare and not bare[0]:
-        bare.pop(0)
-    have = ["".join(line.split()) for line in lines]
-    first = bare[0] if bare else ""
-    places = (place for place, line in enumerate(have) if line == first and have[place : place + len(bare)] == bare)
-    return next(places, None) if first else None
+    bare = "\n".join("".join(line.split()) for line in wanted).strip("\n")
+    # One search in one text: comparing lists of lines at every place takes the product of both lengths.
+    have = "\n".join(["", *("".join(line.split()) for line in lines), ""])
+    at = have.find(f"\n{bare}\n") if bare else -1
+    return have.count("\n", 0, at) if at >= 0 else None
 
 
 def _most_like(lines: list[str], wanted: str) -> int | None:

@@ -94,3 +94,21 @@ def test_the_nearest_place_is_found_in_bounded_time(line: str) -> None:
         replaced_once("a.txt", "\n".join(f"{line}{number}" for number in range(2_000)), "ba" * 100 + "c", "x")
 
     assert time.perf_counter() - started < 3
+
+
+REPEATING = {
+    "the same line": ("x\n" * 1_000_000, " x\n" * 100_000 + "z"),
+    "a long run of blank lines": ("x\n" * 1_000_000, "\n" * 500_000 + " x\n" * 1_000 + "z"),
+    "a period": (("x\n" * 1_000 + "y\n") * 500, " x\n" * 1_000 + "y\ny"),
+}
+
+
+@pytest.mark.parametrize("name", REPEATING)
+def test_looking_for_other_blanks_takes_no_product_of_both_lengths(name: str) -> None:
+    text, old = REPEATING[name]
+    started = time.perf_counter()
+
+    with pytest.raises(ValueError, match="does not contain old"):
+        replaced_once("a.txt", text, old, "x")
+
+    assert time.perf_counter() - started < 3
