@@ -81,9 +81,11 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes) -> dict[str, Any
     sender = threading.Thread(target=_send, args=(process, request), daemon=True)  # a full pipe must not hold us up
     sender.start()
     output = cast("IO[bytes]", process.stdout)
+    ready = select.poll()  # select() itself takes no descriptor above 1,023
+    ready.register(output, select.POLLIN)
     deadline, received = time.monotonic() + ANSWER_SECONDS, bytearray()
     while not received.endswith(b"\n"):
-        if not select.select([output], [], [], max(deadline - time.monotonic(), 0.0))[0]:
+        if not ready.poll(max(deadline - time.monotonic(), 0.0) * 1000):
             raise TooCostly
         piece = output.read1(1 << 20)  # type: ignore[attr-defined]
         if not piece:
