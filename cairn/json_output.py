@@ -85,6 +85,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "claims": asdict(review.claims) | {"agree": review.claims.agree},
         **changes_json(review.changes),
         "stale": list(review.stale),
+        "left_behind": list(review.left_behind),
         "conflicts": [{"path": path, "reason": reason} for path, reason in review.conflicts],
         "steps": [step_json(step) for step in review.steps],
         "calls": len(review.calls),

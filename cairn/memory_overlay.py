@@ -12,7 +12,8 @@ from pathlib import Path
 from cairn import project_disk, tree_walk
 from cairn.changes import ChangeSet, Content, EntryKind
 from cairn.compare_trees import compare, folders_of
-from cairn.overlay import FILE_BYTES, Entry
+from cairn.git_repository import is_repository
+from cairn.overlay import FILE_BYTES, Entry, repository_stays
 from cairn.project_disk import too_large
 from cairn.project_path import parent, project_path
 
@@ -123,15 +124,15 @@ class MemoryOverlay:
         self._make(place, Content(content.kind, mode & 0o777, content.data))
 
     def delete(self, path: str) -> None:
-        """A file, a link, or a folder with all below it."""
+        """A file, a link, or a folder with all below it that is shown."""
         place = self._for_change(path, follow=False)
         tree = self._tree()
         if place not in tree:
             raise self._missing(path)
         with self.transaction():
-            for one in _with_below(tree, place):
+            for one in self._shown_below(tree, place):
                 self._require_small(one, tree[one].data)
-                self._make(one, None)
+                self._take_away(one, place)
                 self._moves.pop(one, None)
 
     def move(self, source: str, target: str) -> None:
@@ -144,12 +145,12 @@ class MemoryOverlay:
             raise ValueError(f"'{source}' cannot be moved into itself ('{target}')")
         self._require_free(target, new)
         with self.transaction():
-            for one in _with_below(tree, old):
+            for one in self._shown_below(tree, old):
                 self._require_small(one, tree[one].data)
                 goal = new + one[len(old) :]
                 if tree[one].kind is EntryKind.SYMLINK and not tree[one].data.startswith(b"/"):
                     self._join(target, parent(goal), tree[one].data.decode(), 0)
-                self._make(one, None)
+                self._take_away(one, old)
                 self._make(goal, tree[one])
                 seen = self._seen[one]
                 own = one if seen is not None and seen.kind is tree[one].kind is not EntryKind.DIRECTORY else None
@@ -169,6 +170,19 @@ class MemoryOverlay:
         """Files that differ from the base as it is now."""
         mine, now = _files(self._tree()), _files(self._live())
         return {path: mine.get(path) for path in sorted(mine.keys() | now.keys()) if mine.get(path) != now.get(path)}
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What stays in the base in folders that are gone."""
+        gone = {path for path, content in self._made.items() if content is None}
+        folders = [path for path in gone if _is_folder(self._seen[path])] if isinstance(self._base, Path) else []
+        return tuple(
+            sorted(
+                f"{folder}/{name}{'/' if is_folder else ''}"
+                for folder in folders
+                for name, is_folder in project_disk.all_names(self.root, folder)
+                if f"{folder}/{name}" not in gone
+            )
+        )
 
     def stale(self) -> tuple[str, ...]:
         """Paths seen that are otherwise in the base now."""
@@ -227,6 +241,13 @@ class MemoryOverlay:
             self._made[one] = new
             if new is None and self._seen[one] is None:
                 del self._made[one]
+
+    def _take_away(self, path: str, named: str) -> None:
+        """An ignored folder of the base, in which the task made something, stays on disk."""
+        self._make(path, None)
+        ignored = isinstance(self._base, Path) and not tree_walk.is_ignored(self.root, named, folder=True)
+        if ignored and _is_folder(self._seen[path]) and tree_walk.is_ignored(self.root, path, folder=True):
+            self._made.pop(path, None)
 
     def _for_change(self, path: str, *, follow: bool) -> str:
         place = self._resolve(path, follow=follow)
@@ -287,6 +308,20 @@ class MemoryOverlay:
             elif name not in {"", "."}:
                 place = _under(place, name)
         return project_path(place)
+
+    def _shown_below(self, tree: Mapping[str, Content], path: str) -> list[str]:
+        """What goes with a path: all below it that is listed, and no repository."""
+        below = [one for one in _with_below(tree, path) if one == path or self._is_listed(one, path)]
+        for one in below:
+            if isinstance(self._base, Path) and is_repository(self._base / one):
+                raise repository_stays(path, one)
+        return [one for one in below if one == path or not self._is_husk(one, below)]
+
+    def _is_husk(self, path: str, shown: list[str]) -> bool:
+        """True for a folder of the base in which something is, but nothing that is shown."""
+        if self._made.get(path) is not None or any(one.startswith(f"{path}/") for one in shown):
+            return False
+        return isinstance(self._base, Path) and bool(project_disk.all_names(self.root, path))
 
     def _is_listed(self, path: str, folder: str) -> bool:
         if not isinstance(self._base, Path) or tree_walk.is_ignored(self.root, folder, folder=True):

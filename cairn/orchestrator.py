@@ -243,6 +243,7 @@ class Orchestrator:
                 calls=work.journal.calls(),
                 stale=_stale(work.overlay.stale(), whole, taken, planned),
                 conflicts=planned.conflicts,
+                left_behind=work.overlay.left_behind() if task.status is TaskStatus.IN_REVIEW else (),
                 dangers=dangers(changes, self.settings.accept.allow),
                 whole=whole,
                 accepted=taken.paths,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import accumulate
@@ -14,6 +14,7 @@ from cairn import project_disk, tree_walk
 from cairn.changes import ChangeSet, Content, EntryKind
 from cairn.compare_trees import compare
 from cairn.delta_tree import ROOT_INODE, DeltaTree, Inode
+from cairn.git_repository import is_repository
 from cairn.overlay_view import NEW_FOLDER, ROOT, Entry, OverlayView, Place, State, under
 from cairn.pinned_base import Pin, PinnedBase, Reason
 from cairn.project_disk import DiskEntry, too_large
@@ -65,11 +66,18 @@ class Overlay(Protocol):
         ...
 
     def delete(self, path: str) -> None:
-        """A file, a link (not what it leads to), or a folder with all below it, ignored files too."""
+        """A file, a link (not what it leads to), or a folder with all below it that is shown.
+
+        What no program is shown stays on disk: ignored files, unless the folder is ignored itself, pipes, names that
+        are not text. PermissionError for a folder with a git repository in it.
+        """
         ...
 
     def move(self, source: str, target: str) -> None:
-        """A file, link or folder under another name; FileExistsError if something is there."""
+        """A file, link or folder under another name; FileExistsError if something is there.
+
+        Of a folder the same goes and stays as in `delete`.
+        """
         ...
 
     def list_folder(self, path: str, *, include_ignored: bool = False) -> list[Entry]:
@@ -86,6 +94,10 @@ class Overlay(Protocol):
 
     def changes(self) -> ChangeSet:
         """What the task changed against what it first saw, by content; see `compare_trees` for folders and renames."""
+        ...
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What stays on disk in the folders that the task deleted or moved away, sorted; folders end with "/"."""
         ...
 
     def stale(self) -> tuple[str, ...]:
@@ -217,7 +229,7 @@ class AgentFSOverlay:
                 self._delta.set_mode(place.inode, mode & PERMISSIONS)
 
     def delete(self, path: str) -> None:
-        """A file, a link (not what it leads to), or a folder with all below it, ignored files too."""
+        """A file, a link (not what it leads to), or a folder with all below it that is shown."""
         with self.transaction():
             place = self._for_change(path, follow=False)
             if place.kind is None:
@@ -271,6 +283,18 @@ class AgentFSOverlay:
             if mine != self._file_now(path, now):
                 found[path] = mine
         return found
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What stays on disk in the folders that the task deleted or moved away, sorted; folders end with "/"."""
+        gone = self._delta.whiteouts()
+        folders = (pin.path for pin in self._base.below(".") if pin.kind is EntryKind.DIRECTORY and pin.path in gone)
+        found = (
+            f"{under(folder, name)}{'/' if is_folder else ''}"
+            for folder in folders
+            for name, is_folder in project_disk.all_names(self.root, folder)
+            if under(folder, name) not in gone
+        )
+        return tuple(sorted(found))
 
     def stale(self) -> tuple[str, ...]:
         """Paths the task read or changed that differ on disk now from what it saw, sorted."""
@@ -330,17 +354,43 @@ class AgentFSOverlay:
         return self._base.pinned(place.path, place.pin, Reason.CHANGED, hidden=place.hidden)
 
     def _touched_tree(self, top: Place) -> list[Place]:
-        """A place and all below it, folders before what they hold, each captured as about to be changed."""
+        """A place and all below it, folders before what they hold, each captured as about to be changed.
+
+        Ignored files below are no part of it, as in git, so that nobody's build outputs are copied into the task.
+        """
+        everything = top.kind is EntryKind.DIRECTORY and tree_walk.is_ignored(self.root, top.path, folder=True)
         found: list[Place] = []
+        staying: set[str] = set()
         waiting = [top]
         while waiting:
             place = waiting.pop()
-            place = replace(place, pin=self._touch(place))
             found.append(place)
-            if place.kind is EntryKind.DIRECTORY:
-                names = self._view.children(place, include_ignored=True)
-                waiting += [self._view.child(place, under(place.path, name)) for name in sorted(names, reverse=True)]
-        return found
+            if place.on_disk and is_repository(self.root / place.path):
+                raise repository_stays(top.path, place.path)
+            if place.kind is not EntryKind.DIRECTORY:
+                continue
+            names: Collection[str] = self._view.children(place, include_ignored=everything)
+            if not everything and place.inode and tree_walk.is_ignored(self.root, place.path, folder=True):
+                names = [name for name, _ in self._delta.children(place.inode)]
+                staying.add(place.path)
+            waiting += [self._view.child(place, under(place.path, name)) for name in sorted(names, reverse=True)]
+        # An ignored folder in which the task made something stays too, so nothing of it is touched.
+        return [
+            replace(place, pin=None if place.path in staying else self._touch(place))
+            for place in self._without_husks(found)
+        ]
+
+    def _without_husks(self, tree: list[Place]) -> list[Place]:
+        """Leaves out folders of the project in which nothing is shown, but something is: they stay with it."""
+        kept: list[Place] = []
+        needed: set[str] = {tree[0].path}
+        for place in reversed(tree):
+            is_husk = place.kind is EntryKind.DIRECTORY and place.on_disk and place.inode is None
+            if is_husk and place.path not in needed and project_disk.all_names(self.root, place.path):
+                continue
+            kept.append(place)
+            needed.add(parent(place.path))
+        return kept[::-1]
 
     def _drop(self, place: Place) -> None:
         """Takes one entry out of the view; a folder is empty by then."""
@@ -407,6 +457,15 @@ class AgentFSOverlay:
 def _content(inode: Inode, data: dict[int, bytes]) -> Content:
     mode = LINK if inode.kind is EntryKind.SYMLINK else inode.mode
     return Content(inode.kind, mode, data.get(inode.number, b""))
+
+
+def repository_stays(named: str, repository: str) -> PermissionError:
+    """The error for moving or deleting a folder that is a git repository, or has one in it."""
+    what = f"'{named}' is" if named == repository else f"'{named}' holds '{repository}',"
+    return PermissionError(
+        f"{what} a git repository of its own, which can be neither moved nor deleted; "
+        f"name single files in it, or leave '{named}' as it is"
+    )
 
 
 def _is_folder(inode: Inode | None) -> bool:

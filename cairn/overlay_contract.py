@@ -272,6 +272,67 @@ class OverlayContract:
         assert changes == {"d/a": (_file(b"2"), None), "hollow": (folder, None), "made/inner": (None, folder)}
         refusal(FileExistsError, overlay.make_folder, "f")
 
+    def test_ignored_files_stay_when_their_folder_is_deleted_or_moved(self, tmp_path: Path) -> None:
+        _, overlay = self.start(tmp_path, d__a=b"1", d__e__b=b"2", d__cache__x=b"3", d__husk__log=b"4", d__e__log=b"5")
+        (overlay.root / ".gitignore").write_text("cache/\nlog\n")
+        (overlay.root / "d/hollow").mkdir()
+        overlay.write("d/cache/mine", b"6")
+        overlay.move("d", "moved")
+        moved = ["moved/a", "moved/cache/mine", "moved/e/b"]
+        assert list(overlay.walk(include_ignored=True)) == [".gitignore", *moved]
+        assert [entry.path for entry in overlay.list_folder("moved")] == [
+            "moved/a",
+            "moved/cache",
+            "moved/e",
+            "moved/hollow",
+        ]
+        assert overlay.left_behind() == ("d/cache/", "d/e/log", "d/husk/")
+        assert overlay.changes().paths == (
+            "d/a",
+            "d/e/b",
+            "d/hollow",
+            "moved/a",
+            "moved/cache/mine",
+            "moved/e/b",
+            "moved/hollow",
+        )
+        overlay.write("d/e/again", b"")
+        assert list(overlay.walk("d", include_ignored=True)) == ["d/cache/x", "d/e/again", "d/e/log", "d/husk/log"]
+        assert overlay.left_behind() == ()
+        overlay.delete("d")
+        assert overlay.left_behind() == ("d/cache/", "d/e/log", "d/husk/")
+
+    def test_an_ignored_folder_that_is_named_goes_whole(self, tmp_path: Path) -> None:
+        _, overlay = self.start(tmp_path, build__x=b"1", build__y__z=b"2", a=b"3")
+        (overlay.root / ".gitignore").write_text("build\n")
+        overlay.delete("build/y")
+        overlay.move("build", "a2")
+        assert overlay.changes().paths == ("a2/x", "build/x", "build/y/z")
+        assert overlay.left_behind() == ()
+
+    def test_what_is_no_text_or_file_stays_when_its_folder_goes(self, tmp_path: Path) -> None:
+        root, overlay = self.start(tmp_path, d__ok=b"1", d__e__ok=b"2")
+        os.mkfifo(root / "d/e/pipe")
+        Path(os.fsdecode(os.fsencode(root) + b"/d/bad\xff")).write_bytes(b"")
+        lay_out(root, {"d/e/.cairn/x": b""})
+        overlay.delete("d")
+        assert overlay.left_behind() == ("d/bad\udcff", "d/e/.cairn/", "d/e/pipe")
+
+    def test_a_repository_inside_can_be_neither_moved_nor_deleted(self, tmp_path: Path) -> None:
+        root, overlay = self.start(tmp_path, libs__one__a=b"1", libs__b=b"2")
+        lay_out(root, {"libs/one/.git/HEAD": b"ref: refs/heads/main"})
+        inside = (
+            "'libs' holds 'libs/one', a git repository of its own, which can be neither moved nor deleted; "
+            "name single files in it, or leave 'libs' as it is"
+        )
+        assert refusal(PermissionError, overlay.delete, "libs") == inside
+        assert refusal(PermissionError, overlay.move, "libs", "other") == inside
+        assert refusal(PermissionError, overlay.delete, "libs/one").startswith("'libs/one' is a git repository")
+        assert not overlay.changes()
+        overlay.delete("libs/one/a")
+        overlay.move("libs/b", "libs/one/b")
+        assert overlay.changes().paths == ("libs/b", "libs/one/a", "libs/one/b")
+
     def test_the_root_cannot_be_changed(self, tmp_path: Path) -> None:
         _, overlay = self.start(tmp_path, a=b"")
         refusal(PermissionError, overlay.delete, ".")

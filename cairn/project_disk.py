@@ -50,6 +50,18 @@ def look(root: Path, path: str) -> DiskEntry | None:
     return look_at(root, path)
 
 
+def all_names(root: Path, folder: str) -> list[tuple[str, bool]]:
+    """Everything in a folder, also what programs do not see, each with whether it is a folder; none if it is none."""
+    found = look(root, folder)
+    if found is None or found.kind is not EntryKind.DIRECTORY:
+        return []
+    try:
+        with os.scandir(root / folder) as entries:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError:
+        return []
+
+
 def read(root: Path, path: str, *, limit: int) -> tuple[DiskEntry, bytes] | None:
     """An entry and its content from one moment; None where nothing stands. ValueError for more bytes than `limit`.
 

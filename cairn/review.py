@@ -44,7 +44,8 @@ class Review:
     `changes` are still to be decided on. `whole` are all of them, where some, leading to the paths `accepted`, are in
     the project already. `stale` are paths that the user changed after the task first read or changed them.
     `conflicts` says for each path that cannot be merged why, as accept would; empty means that accept would go through
-    now. `dangers` are the changed paths that accept wants named. `limits` are today's. `drafts` counts the answers of
+    now. `left_behind` stays on disk in folders that the task deleted or moved. `dangers` are the changed paths that
+    accept wants named. `limits` are today's. `drafts` counts the answers of
     ask_llm that a draft model wrote.
     """
 
@@ -55,6 +56,7 @@ class Review:
     calls: tuple[CallRecord, ...] = ()
     stale: tuple[str, ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
+    left_behind: tuple[str, ...] = ()
     dangers: tuple[Danger, ...] = ()
     whole: ChangeSet | None = None
     accepted: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def ending(review: Review, console: Console) -> str:
     if review.submission is not None and review.submission.summary.strip():
         parts.append(printable(review.submission.summary.strip()))
     parts += [diffstat(review.changes, console), accepted(review), claims(review, console), warnings(review, console)]
-    parts.append(drafts(review, console))
+    parts += [left_behind(review, console), drafts(review, console)]
     parts.append(next_commands(review))
     return "\n\n".join(part for part in parts if part)
 
@@ -55,6 +55,7 @@ def verdict(review: Review, console: Console) -> str:
         accepted(review),
         claims(review, console),
         warnings(review, console),
+        left_behind(review, console),
         drafts(review, console),
         next_commands(review),
     ]
@@ -143,6 +144,14 @@ def warnings(review: Review, console: Console) -> str:
     elif review.stale and review.task.status is TaskStatus.IN_REVIEW:
         lines.append(console.style("You changed since the task read them:", "yellow") + f" {_names(review.stale)}")
     return "\n".join(lines)
+
+
+def left_behind(review: Review, console: Console) -> str:
+    """What programs do not see in folders that the task deleted or moved: nobody reads of it in the diff."""
+    if not review.left_behind:
+        return ""
+    shown = console.style("These stay where they are, because programs do not see them:", "yellow")
+    return f"{shown} {_names(review.left_behind)}"
 
 
 def next_commands(review: Review) -> str:

@@ -82,13 +82,17 @@ class TaskFunctions:
         self._write(name, replaced_once(name, decoded(name, before), old, new), before)
 
     def delete_file(self, path: str) -> None:
-        """Deletes a file, or a folder with all that is in it. Raises FileNotFoundError."""
+        """Deletes a file, or a folder with what is in it, ignored files left where they are.
+
+        Raises FileNotFoundError, and PermissionError for a folder with a git repository of its own in it.
+        """
         self._overlay.delete(project_path(path))
 
     def move_file(self, source: str, target: str) -> None:
         """Renames or moves a file or folder; makes the folders above the target.
 
-        `target` is the whole new path, not the folder to move into. Raises FileExistsError if something is there.
+        `target` is the whole new path, not the folder to move into. Ignored files in a folder stay where they are.
+        Raises FileExistsError if something is there, and PermissionError as delete_file does.
         """
         self._overlay.move(project_path(source), project_path(target))
 
