@@ -35,7 +35,7 @@ VERBS = {
     "replay": "Run a task's programs again, offline, and prove that the same changes come out.",
     "export": "Write a task, whole, into one file that can be imported.",
     "import": "Take a task from a file that was exported.",
-    "recipes": "List the built-in recipes, which need no model.",
+    "recipes": "List the recipes, which need no model.",
     "gc": "Delete old tasks and what is past undoing.",
     "init": "Write a commented settings file.",
     "doctor": "Say what is missing here and how to mend it.",

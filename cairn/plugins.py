@@ -17,6 +17,8 @@ from cairn.task import CodeOrigin
 if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
     from cairn.language_model import TextModel
+    from cairn.recipe_library import Library
+    from cairn.recipe_source import Recipe
     from cairn.settings import Settings
 
 GROUP = "cairn.code_sources"
@@ -41,23 +43,28 @@ def code_source(origin: CodeOrigin, settings: Settings) -> CodeSource:
     raise UsageProblem(f"There is no code source '{origin.source}'.", f"Known: {known}.")
 
 
-def origin_for(request: str, settings: Settings, environ: Mapping[str, str]) -> CodeOrigin:
+def recipe_origin(recipe: Recipe, parameters: Mapping[str, str]) -> CodeOrigin:
+    """A recipe as the writer of a task's program; the text of one that is not built in is kept with the task."""
+    return CodeOrigin("recipe", recipe.name, None if recipe.is_built_in else recipe.text, parameters)
+
+
+def origin_for(request: str, settings: Settings, environ: Mapping[str, str], recipes: Library) -> CodeOrigin:
     """Who can do the request: a configured model, else a recipe that recognises it.
 
     Raises the error of `language_model.describe_missing` when nobody can.
     """
     from cairn.language_model import choose_model
-    from cairn.recipe_source import built_in_recipes, match
+    from cairn.recipe_source import match
 
     model = choose_model(settings.model, environ)
     if model is not None:
         return CodeOrigin("model", model)
-    found = match(request)
+    found = match(request, recipes.recipes)
     if found is not None:
-        return CodeOrigin("recipe", found.recipe.name, parameters=found.parameters)
+        return recipe_origin(found.recipe, found.parameters)
     from cairn.language_model import describe_missing
 
-    raise describe_missing(request, tuple(recipe.name for recipe in built_in_recipes()))
+    raise describe_missing(request, tuple(recipe.name for recipe in recipes.recipes))
 
 
 def model_origin(settings: Settings) -> CodeOrigin:
@@ -95,7 +102,7 @@ def _from_file(origin: CodeOrigin, settings: Settings) -> CodeSource:  # noqa: A
 def _from_recipe(origin: CodeOrigin, settings: Settings) -> CodeSource:  # noqa: ARG001
     from cairn.recipe_source import RecipeSource
 
-    return RecipeSource.named(origin.name, origin.parameters)
+    return RecipeSource.named(origin.name, origin.parameters, origin.program)
 
 
 _BUILT_IN: Mapping[str, Callable[[CodeOrigin, Settings], CodeSource]] = {

@@ -1,4 +1,4 @@
-r"""Built-in recipes: sentences recognised by rules, each with a tested program. No model is asked.
+r"""Recipes: sentences recognised by rules, each with a tested program. No model is asked.
 
 A recipe is one file of restricted Python. It opens with a comment block that holds TOML:
 
@@ -41,7 +41,7 @@ import keyword
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -88,7 +88,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A program, the sentences it answers, and the values it needs. `text` is the whole file."""
+    """A program, the sentences it answers, and the values it needs. `text` is the whole file.
+
+    `origin` says where that file is, `owner` whose it is, in words that follow the recipe's name.
+    """
 
     name: str
     description: str
@@ -96,11 +99,19 @@ class Recipe:
     parameters: tuple[Parameter, ...] = ()
     examples: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+    origin: str = "built-in"
+    owner: str = "built-in"
+
+    @property
+    def is_built_in(self) -> bool:
+        """True for those that come with Cairn."""
+        return self.owner == "built-in"
 
     @property
     def label(self) -> str:
         """How people see where the program came from."""
-        return f"built-in recipe {self.name} (no model planned this)"
+        whose = f"built-in recipe {self.name}" if self.is_built_in else f"recipe {self.name} {self.owner}"
+        return f"{whose} (no model planned this)"
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:
         """Every parameter's value, defaults filled in. Raises UsageProblem for unknown, missing and unfit ones."""
@@ -139,9 +150,16 @@ class RecipeSource:
         self.label = recipe.label
 
     @classmethod
-    def named(cls, name: str, parameters: Mapping[str, str] = MappingProxyType({})) -> RecipeSource:
-        """The source for a built-in recipe. Raises NotFound, or UsageProblem for parameters it cannot have."""
-        return cls(recipe_named(name), parameters)
+    def named(
+        cls, name: str, parameters: Mapping[str, str] = MappingProxyType({}), text: str | None = None
+    ) -> RecipeSource:
+        """The source for a built-in recipe, or for one of another's whose file has this `text`.
+
+        Raises NotFound, or UsageProblem for parameters it cannot have.
+        """
+        if text is None:
+            return cls(recipe_named(name), parameters)
+        return cls(replace(read_recipe(text, name), origin=name, owner="of your own"), parameters)
 
     async def code_for(self, request: str, steps: Sequence[Step], context: object) -> Program | None:  # noqa: ARG002
         """The program for the first step; None once a step was taken, because a recipe does not learn."""

@@ -25,10 +25,11 @@ PROGRAM_BYTES = 1_000_000
 
 
 @click.command("run")
-@click.argument("request", metavar="TASK", required=False)
+@click.argument("words", metavar="TASK", nargs=-1)
 @click.option(
     "--code", "code", metavar="FILE", help="Run this program instead of asking a model to write one; - reads stdin."
 )
+@click.option("--recipe", "recipe", metavar="NAME", help="Run this recipe; then TASK is its parameters: key=value ...")
 @click.option("-m", "--model", metavar="MODEL", help="The `llm` model that writes the program.")
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
@@ -39,8 +40,9 @@ PROGRAM_BYTES = 1_000_000
 @click.pass_obj
 def command(
     chosen: Chosen,
-    request: str | None,
+    words: tuple[str, ...],
     code: str | None,
+    recipe: str | None,
     model: str | None,
     text_model: str | None,
     limits: tuple[str, ...],
@@ -57,19 +59,25 @@ def command(
       cairn run "add docstrings"
       cairn run "rename load_cfg to load_config" -m MODEL
       cairn run --code fix_todos.py
+      cairn run --recipe rename_symbol old=load_cfg new=load_config
     """
     console = Console(as_json=as_json)
-    program = _program(request, code)
+    request = None if recipe else _sentence(words)
+    program = None if recipe else _program(request, code)
     options = options_of(text_model, limits)
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
-        if program is not None:
+        if recipe is not None:
+            request, origin = _by_recipe(orchestrator, recipe, words, code)
+        elif program is not None:
             name = "from standard input" if code == "-" else str(code)
             request = request or f"run the program {name}"
             origin = CodeOrigin("file", name, program)
         else:
             from cairn.plugins import origin_for
+            from cairn.recipe_library import library
 
-            origin = origin_for(request or "", orchestrator.settings, os.environ)
+            known = library(orchestrator.project.state)
+            origin = origin_for(request or "", orchestrator.settings, os.environ, known)
         task = None if new else orchestrator.interrupted(request or "", origin)
         if task is None:
             task = orchestrator.submit(request or "", origin, options=options)
@@ -125,6 +133,34 @@ def _failure(review: Review) -> TaskFailed:
     task = review.task
     kept = f"Its work is kept: {files(len(review.changes))} changed." if review.changes else "It changed nothing."
     return TaskFailed(f"Task {task.id} {task.status}: {task.reason}.", kept, raise_the_limit(review))
+
+
+def _sentence(words: tuple[str, ...]) -> str | None:
+    if len(words) > 1:
+        sentence = " ".join(words)
+        raise UsageProblem("The task is more than one word of the command line.", fix=f'cairn run "{sentence}"')
+    return words[0] if words else None
+
+
+def _by_recipe(
+    orchestrator: Orchestrator, name: str, words: tuple[str, ...], code: str | None
+) -> tuple[str, CodeOrigin]:
+    """The request in words and its origin. Raises UsageProblem for parameters that the recipe cannot have."""
+    from cairn.plugins import recipe_origin
+    from cairn.recipe_library import library
+
+    if code is not None:
+        raise UsageProblem("--recipe and --code are two programs for one task.", fix="Leave one of them out.")
+    recipe = library(orchestrator.project.state).named(name)
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            known = ", ".join(each.name for each in recipe.parameters) or "none"
+            raise UsageProblem(f"{word!r} is no parameter.", f"{name} has: {known}.", f"cairn recipes show {name}")
+        given[key] = value
+    recipe.values(given)
+    return " ".join([f"recipe {name}", *words]), recipe_origin(recipe, given)
 
 
 def options_of(text_model: str | None, limits: Sequence[str]) -> dict[str, str]:
