@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import CairnError
-from cairn.git_commit import Commit, message_for, prepare_commit
+from cairn.git_commit import Commit, PreparedCommit, message_for, prepare_commit
 from cairn.hunks import Selection
+from cairn.merge_plan import Plan
 from cairn.orchestrator import Orchestrator
-from cairn.project import Applied
+from cairn.project import Applied, Decision
+from cairn.project_files import ProjectFiles
 from cairn.task import Task
 
 NAMES_SHOWN = 4
@@ -30,11 +33,8 @@ def accept_and_commit(
     Raises what `accept` raises, and UsageProblem or Conflict before it. When the commit itself fails, the accept stays.
     """
     with orchestrator.project.locked():
-        review = orchestrator.review(task)
-        summary = review.submission.summary if review.submission else ""
-        text = message_for(task.id, task.request, summary, message)
         changes = orchestrator.to_accept(task, selection)
-        prepared = prepare_commit(orchestrator.project.root, _files(changes), text)
+        prepared = _prepared(orchestrator, task, message, changes)
         task, applied = accept()
         taken = {*applied.operation.paths, *applied.already}
         paths = _files(change for change in changes if taken.intersection(change.paths))
@@ -43,6 +43,37 @@ def accept_and_commit(
         except CairnError as error:
             what = f"Task {task.id} is accepted, but {error.what}"
             raise CairnError(what, error.why, _ways_out(task, paths)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenCommit:
+    """The commit that an accept would make; without paths it would make none."""
+
+    subject: str
+    paths: tuple[str, ...]
+
+
+def foresee_commit(
+    orchestrator: Orchestrator, task: Task, message: str | None, changes: ChangeSet, planned: Plan
+) -> ForeseenCommit:
+    """Raises what `accept_and_commit` would raise before it accepts; writes nothing. A hook can still refuse."""
+    prepared = _prepared(orchestrator, task, message, changes)
+    if planned.conflicts:
+        return ForeseenCommit(prepared.subject, ())
+    after = {edit.path: edit.after for edit in planned.edits}
+    taken = {*after, *planned.decided(Decision.ALREADY)}
+    paths = _files(change for change in changes if taken.intersection(change.paths))
+    with ProjectFiles(orchestrator.project.root) as files:
+        now = {path: found.content if (found := files.look(path)) else None for path in paths if path not in after}
+    contents = {path: after[path] if path in after else now[path] for path in paths}
+    return ForeseenCommit(prepared.subject, prepared.would_hold(contents))
+
+
+def _prepared(orchestrator: Orchestrator, task: Task, message: str | None, changes: ChangeSet) -> PreparedCommit:
+    review = orchestrator.review(task)
+    summary = review.submission.summary if review.submission else ""
+    text = message_for(task.id, task.request, summary, message)
+    return prepare_commit(orchestrator.project.root, _files(changes), text)
 
 
 def _files(changes: ChangeSet | Iterable[Change]) -> tuple[str, ...]:

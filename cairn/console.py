@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from cairn.errors import CairnError
+from cairn.line_diff import split_lines
 
 # C0 and C1 controls except tab and newline, and the bidirectional overrides that make code read otherwise than it
 # runs (CVE-2021-42574): text from models, programs and files never moves a person's cursor.
@@ -129,12 +130,29 @@ class Console:
         if not (sys.stdout.isatty() and _page(text)):
             sys.stdout.write(text)
 
-    def _patch_line(self, line: str) -> str:
+    def shown_patch(self, head: bytes, body: bytes) -> None:
+        """Part of a diff for the person who is asked about it, on stderr: coloured, made safe, never paged."""
+        lines = [self.style(printable(_text(line)), "bold", on_stderr=True) for line in split_lines(head)]
+        lines += [self._patch_line(_text(line), on_stderr=True) for line in split_lines(body)]
+        if lines:
+            self.note("\n".join(lines))
+
+    def ask(self, prompt: str) -> None:
+        """A question at the end of stderr's last line; the answer is read by whoever asked."""
+        sys.stdout.flush()
+        sys.stderr.write(self.style(prompt, "bold", "blue", on_stderr=True) + " ")
+        sys.stderr.flush()
+
+    def _patch_line(self, line: str, *, on_stderr: bool = False) -> str:
         safe = printable(line)
         if line.startswith(("diff ", "index ", "+++", "---", "new ", "deleted ", "old ", "rename ", "similarity ")):
-            return self.style(safe, "bold")
+            return self.style(safe, "bold", on_stderr=on_stderr)
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-        return self.style(safe, style) if style else safe
+        return self.style(safe, style, on_stderr=on_stderr) if style else safe
+
+
+def _text(line: bytes) -> str:
+    return line.removesuffix(b"\n").decode("utf-8", "replace")
 
 
 def _page(text: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cairn.changes import Content, EntryKind
 from cairn.errors import CairnError, Conflict, UsageProblem
 
 TRAILER = "Cairn-Task"
@@ -92,7 +93,26 @@ class PreparedCommit:
             raise
         finally:
             self._git.drop_kept()
-        return Commit(self._git.text("rev-parse", "HEAD"), self._message.partition("\n")[0])
+        return Commit(self._git.text("rev-parse", "HEAD"), self.subject)
+
+    def would_hold(self, contents: Mapping[str, Content | None]) -> tuple[str, ...]:
+        """Which of these paths `make` would commit if such contents stood there; writes nothing. Sorted."""
+        committed = self._git.committed() if self._git.has_commit() else {}
+        bits = self._git.text("config", "--type=bool", "--default=true", "core.fileMode") == "true"
+        differing = []
+        for path, content in sorted(contents.items()):
+            name = self._prefix + path
+            had = committed.get(name)
+            if content is None or content.kind is EntryKind.DIRECTORY:
+                differing += [path] if had is not None else []
+            elif had is None or had != self._git.entry(name, content, had[0] if not bits else None):
+                differing.append(path)
+        return tuple(differing)
+
+    @property
+    def subject(self) -> str:
+        """The first line of its message."""
+        return self._message.partition("\n")[0]
 
     def _by_name(self, wanted: Sequence[str], new: Sequence[str]) -> list[str]:
         """What git can be told to commit. A file that became a folder goes by itself with the first file in it."""
@@ -291,6 +311,29 @@ class _Git:
         except _Refused:
             return False
         return True
+
+    def committed(self) -> dict[str, tuple[str, str]]:
+        """Mode and name of each file in the last commit."""
+        found = {}
+        for line in self._run(["ls-tree", "-r", "-z", "--full-tree", "HEAD"]).split(b"\0")[:-1]:
+            about, _, path = line.partition(b"\t")
+            mode, _, sha = about.decode().split(" ")
+            found[os.fsdecode(path)] = (mode, sha)
+        return found
+
+    def entry(self, path: str, content: Content, known_mode: str | None) -> tuple[str, str]:
+        """Mode and name that a content would have in a commit, git's filters applied; nothing is stored.
+
+        `known_mode` is the last commit's where git does not look at the executable bit.
+        """
+        if content.kind is EntryKind.SYMLINK:
+            return "120000", self._named(content.data, "--no-filters")
+        plain = known_mode if known_mode in {"100644", "100755"} else None
+        mode = plain or ("100755" if content.executable else "100644")
+        return mode, self._named(content.data, f"--path={path}")
+
+    def _named(self, data: bytes, how: str) -> str:
+        return self._run(["hash-object", "--stdin", how], data).decode().strip()
 
     def ignored(self, paths: Sequence[str]) -> list[str]:
         """Those that git's rules leave out."""

@@ -47,6 +47,13 @@ def render_change(change: Change) -> bytes:
     return _patch(old_path, change.path, before, after)
 
 
+def header(change: Change) -> bytes:
+    """The lines of a change's patch above what changed in the content."""
+    lines = render_change(change).split(b"\n")
+    body = next((at for at, line in enumerate(lines) if line.startswith((b"@@ ", b"GIT binary patch"))), len(lines))
+    return b"".join(line + b"\n" for line in lines[:body] if line)
+
+
 def is_binary(*contents: Content | None) -> bool:
     """True when a NUL byte says that one of them is no text. git looks at the first 8,000 bytes only."""
     return any(content is not None and b"\0" in content.data for content in contents)
@@ -255,7 +262,7 @@ def _patch(old_path: str, new_path: str, before: Content | None, after: Content 
         body = _binary(before, after) if is_binary(before, after) else _text(old_path, new_path, before, after)
     if not header:
         return b""
-    first = b"diff --git " + _quoted("a/" + old_path) + b" " + _quoted("b/" + new_path)
+    first = b"diff --git " + quoted("a/" + old_path) + b" " + quoted("b/" + new_path)
     return b"".join(line + b"\n" for line in (first, *header)) + body
 
 
@@ -279,7 +286,7 @@ def _rename(old_path: str, new_path: str, before: Content | None, after: Content
     if old_path == new_path or before is None or after is None:
         return []
     alike = f"similarity index {_similarity(before.data, after.data)}%".encode()
-    return [alike, b"rename from " + _quoted(old_path), b"rename to " + _quoted(new_path)]
+    return [alike, b"rename from " + quoted(old_path), b"rename to " + quoted(new_path)]
 
 
 def _similarity(old: bytes, new: bytes) -> int:
@@ -323,7 +330,7 @@ def _literal(content: Content | None) -> bytes:
 
 def _text(old_path: str, new_path: str, before: Content | None, after: Content | None) -> bytes:
     old, new = _lines(before), _lines(after)
-    hunks = [_hunk(group, old, new) for group in _groups(differing(old, new))]
+    hunks = [hunk(group, old, new) for group in _groups(differing(old, new))]
     if not hunks:
         return b""
     names_shown = (
@@ -349,9 +356,12 @@ def _groups(spans: Sequence[Span]) -> Iterator[list[Span]]:
         yield group
 
 
-def _hunk(group: Sequence[Span], old: Sequence[bytes], new: Sequence[bytes]) -> bytes:
-    lead = min(CONTEXT, group[0].old_start)
-    trail = min(CONTEXT, len(old) - group[-1].old_end)
+def hunk(
+    group: Sequence[Span], old: Sequence[bytes], new: Sequence[bytes], *, floor: int = 0, ceiling: int | None = None
+) -> bytes:
+    """Neighbouring spans with the lines around them, none of those above old line `floor` or from `ceiling` on."""
+    lead = min(CONTEXT, group[0].old_start - floor)
+    trail = min(CONTEXT, (len(old) if ceiling is None else ceiling) - group[-1].old_end)
     whole = Span(
         group[0].old_start - lead, group[-1].old_end + trail, group[0].new_start - lead, group[-1].new_end + trail
     )
@@ -390,10 +400,11 @@ def _signed(sign: bytes, lines: Sequence[bytes]) -> bytes:
 
 def _file_name(name: str) -> bytes:
     """A name that has a space ends with a tab, as in git, so that no tool takes the rest for a date."""
-    return _quoted(name) + (b"\t" if " " in name else b"")
+    return quoted(name) + (b"\t" if " " in name else b"")
 
 
-def _quoted(name: str) -> bytes:
+def quoted(name: str) -> bytes:
+    """A name as it stands in a patch."""
     data = os_bytes(name)
     if not _UNSAFE.search(data):
         return data

@@ -1,14 +1,16 @@
 """The pieces of a change that can be accepted apart: spans of lines, the new name, the permission bits.
 
 A task's changes never move: what is accepted so far is a set of pieces, and what stands at a path with these pieces
-follows from the set alone. So pieces can be taken, and taken back, in any order.
+follows from the set alone. So pieces can be taken, and taken back, in any order. Spans that were edited by hand are
+taken like others; what was edited stands in the set beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from cairn.changes import Change, ChangeSet, Content, EntryKind
 from cairn.git_diff import is_binary
@@ -24,7 +26,23 @@ class Aspect(StrEnum):
     CONTENT = "content"  # of a binary file
 
 
-Piece = Aspect | Span
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """Lines as a person wants them: `text` in place of the old lines [old_start, old_end) and of the spans in there.
+
+    It is no piece to be left over. It stands in a set beside the spans that it is about, which are taken with it.
+    """
+
+    old_start: int
+    old_end: int
+    text: bytes
+
+    def covers(self, span: Span) -> bool:
+        """True for a span that it is written instead of."""
+        return self.old_start <= span.old_start and span.old_end <= self.old_end
+
+
+Piece = Aspect | Span | Edited
 Pieces = frozenset[Piece]
 NONE: Pieces = frozenset()
 WHOLE: Pieces = frozenset({Aspect.WHOLE})
@@ -109,7 +127,10 @@ def _state(change: Change, taken: Pieces) -> tuple[str, Content | None]:
     source = change.renamed_from or change.path
     before, after = change.before, change.after
     if Aspect.WHOLE in taken:
-        return change.path, after
+        edited = edits_in(taken)
+        if not edited:
+            return change.path, after
+        taken = frozenset({*pieces_of(change), *edited})
     if not taken or before is None or after is None:
         return source, before
     mode = after.mode if Aspect.MODE in taken else before.mode
@@ -118,22 +139,48 @@ def _state(change: Change, taken: Pieces) -> tuple[str, Content | None]:
 
 
 def _with_spans(before: bytes, after: bytes, taken: Pieces) -> bytes:
-    spans = spans_in(taken)
-    if not spans:
-        return before
-    old, new = split_lines(before), split_lines(after)
     lines: list[bytes] = []
     at = 0
-    for span in spans:
-        lines += old[at : span.old_start] + new[span.new_start : span.new_end]
-        at = span.old_end
+    old = split_lines(before)
+    for start, end, text in replacements(split_lines(after), taken):
+        lines += [*old[at:start], text]
+        at = end
     # A last line without an end differs from every line that has one, so that none can come to follow it here.
     return b"".join([*lines, *old[at:]])
+
+
+def replacements(new: Sequence[bytes], taken: Pieces) -> list[tuple[int, int, bytes]]:
+    """What the spans and edits among these pieces put in place of which old lines, in the order of the file."""
+    edited = edits_in(taken)
+    found = [(each.old_start, each.old_end, each.text) for each in edited]
+    found += [
+        (span.old_start, span.old_end, b"".join(new[span.new_start : span.new_end]))
+        for span in spans_in(taken)
+        if not any(each.covers(span) for each in edited)
+    ]
+    return sorted(found)
 
 
 def spans_in(pieces: Collection[Piece]) -> list[Span]:
     """The spans among them, in the order of the file."""
     return sorted(piece for piece in pieces if isinstance(piece, Span))
+
+
+def edits_in(pieces: Collection[Piece]) -> list[Edited]:
+    """What was edited by hand among them, in the order of the file."""
+    found = [piece for piece in pieces if isinstance(piece, Edited)]
+    return sorted(found, key=lambda each: (each.old_start, each.old_end))
+
+
+def apart(pieces: Collection[Piece]) -> bool:
+    """True when at least one old line lies between what is edited and every span that it is not about.
+
+    Only then can they be taken back apart, for a merge tells changes from each other by the lines between them.
+    """
+    edited = edits_in(pieces)
+    ranges = [(each.old_start, each.old_end) for each in edited]
+    ranges += [span[:2] for span in spans_in(pieces) if not any(each.covers(span) for each in edited)]
+    return not edited or all(one[1] < other[0] for one, other in pairwise(sorted(ranges)))
 
 
 # -- many changes ------------------------------------------------------------------------------------------------------
@@ -159,14 +206,50 @@ def chosen(changes: ChangeSet, taken: Selection, more: Selection) -> ChangeSet:
     return _sorted(each for each in steps if each is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A task's changes, what of them is accepted, and what an accept would be about."""
+
+    changes: ChangeSet
+    taken: Selection
+    asked: Selection
+
+    def accepting(self) -> ChangeSet:
+        """The changes that the accept makes."""
+        return chosen(self.changes, self.taken, self.asked)
+
+    def left_at_its_paths(self) -> ChangeSet:
+        """What is left of the changes that it is about."""
+        paths = set(self.asked.paths)
+        return ChangeSet(tuple(change for change in rest(self.changes, self.taken) if change.path in paths))
+
+    def left_afterwards(self) -> ChangeSet:
+        """What stays in review when it is done."""
+        taken = Selection.joined([*self.taken.parts, *self.asked.parts], everything=self.taken.everything)
+        return rest(self.changes, taken)
+
+
 def fits(changes: ChangeSet, taken: Selection, more: Selection) -> bool:
-    """True when `more` names only changes that there are, and no piece that is taken."""
-    accepted, there = taken.by_path(), {change.path for change in changes}
+    """True when `more` names only changes that there are, and no piece that is taken or too near to what is."""
+    accepted, there = taken.by_path(), {change.path: change for change in changes}
     for part in more.parts:
         before = accepted.get(part.path, NONE)
         if part.path not in there or part.pieces & before or (before and Aspect.WHOLE in (part.pieces | before)):
             return False
+        if edits_in(part.pieces) and not _edits_fit(there[part.path], before, part.pieces):
+            return False
     return True
+
+
+def _edits_fit(change: Change, taken: Pieces, more: Pieces) -> bool:
+    every = frozenset(pieces_of(change))
+    about = [span for span in spans_in(every) if any(each.covers(span) for each in edits_in(more))]
+    return set(about) <= more and apart(every | taken | more)
+
+
+def simplest(change: Change, pieces: Pieces) -> Pieces:
+    """`WHOLE` for all pieces of a change as they are."""
+    return WHOLE if pieces >= frozenset(pieces_of(change)) and not edits_in(pieces) else pieces
 
 
 def remaining(changes: ChangeSet, taken: Selection) -> Selection:
@@ -196,6 +279,33 @@ def with_what_they_need(picked: ChangeSet, changes: ChangeSet) -> ChangeSet:
                 found[needed.path] = needed
                 waiting.append(needed)
     return _sorted(found.values())
+
+
+def bound_together(changes: ChangeSet) -> list[tuple[Change, ...]]:
+    """The changes in groups that can only be taken whole, in order; most are alone.
+
+    A file or link and what has to go so that it can come: from its own place, or from above it.
+    """
+    vanishing = {path: change.path for change in changes if (path := _vanishes(change)) is not None}
+    coming = {change.path: change.after.kind for change in changes if change.after is not None}
+    plain = {path for path, kind in coming.items() if kind is not EntryKind.DIRECTORY}
+    pairs = [(path, vanishing[above]) for path in coming for above in _folders_above(path) if above in vanishing]
+    pairs += [(above, path) for gone, path in vanishing.items() for above in _folders_above(gone) if above in plain]
+    leader = {change.path: change.path for change in changes}
+    for pair in pairs:
+        one, other = (_leading(leader, path) for path in pair)
+        leader[max(one, other)] = min(one, other)
+    groups: dict[str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(_leading(leader, change.path), []).append(change)
+    return [tuple(group) for group in groups.values()]
+
+
+def _leading(leader: dict[str, str], path: str) -> str:
+    while leader[path] != path:
+        leader[path] = leader[leader[path]]
+        path = leader[path]
+    return path
 
 
 def _vanishes(change: Change) -> str | None:

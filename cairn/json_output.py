@@ -10,12 +10,14 @@ from cairn.changes import ChangeSet
 from cairn.errors import CairnError, Conflict
 from cairn.program import CallRecord, Finished, LimitReached, Step
 from cairn.review import Review
-from cairn.task import Task
+from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
     from cairn.clean_up import CleanedUp
+    from cairn.forecast import Forecast, ForeseenPath
     from cairn.project import Applied, Operation, Undone
     from cairn.replay import Replay
+    from cairn.text_merge import Region
 
 
 def replay_json(replay: Replay) -> dict[str, Any]:
@@ -123,6 +125,45 @@ def applied_json(task: Task, applied: Applied, left: ChangeSet) -> dict[str, Any
     """What an accept wrote, and what it left in review."""
     told = {"id": task.id, "status": str(task.status), "operation": applied.operation.id, "paths": list(applied.paths)}
     return told | {"left": list(git_diff.names(left))}
+
+
+def nothing_applied_json(task: Task, left: ChangeSet) -> dict[str, Any]:
+    """An accept of which every hunk was left in review."""
+    return {
+        "id": task.id,
+        "status": str(task.status),
+        "operation": None,
+        "paths": [],
+        "left": list(git_diff.names(left)),
+    }
+
+
+def forecast_json(task: Task, forecast: Forecast) -> dict[str, Any]:
+    """What an accept would do; `exit_code` is what it would end with, `error` why it would stop."""
+    told: dict[str, Any] = {
+        "id": task.id,
+        "status": str(task.status if forecast.refusal or forecast.left else TaskStatus.ACCEPTED),
+        "dry_run": True,
+        "would": [_foreseen_json(path) for path in forecast.paths],
+        "dangers": [asdict(danger) for danger in forecast.dangers],
+        "left": list(git_diff.names(forecast.left)),
+        "exit_code": forecast.exit_code,
+    }
+    told |= {"commit": asdict(forecast.commit)} if forecast.commit is not None else {}
+    return told | ({"error": error_json(forecast.refusal)} if forecast.refusal is not None else {})
+
+
+def _foreseen_json(path: ForeseenPath) -> dict[str, Any]:
+    told: dict[str, Any] = {"path": path.path, "do": str(path.doing), "merged": path.merged, "folder": path.folder}
+    told |= {"renamed_from": path.renamed_from, "changed": path.changed} if path.renamed_from is not None else {}
+    told |= {"mode_before": path.modes[0], "mode_after": path.modes[1]} if path.modes else {}
+    told |= {"reason": path.reason} if path.reason else {}
+    return told | ({"regions": [_region_json(region) for region in path.regions]} if path.regions else {})
+
+
+def _region_json(region: Region) -> dict[str, Any]:
+    sides = {"yours": region.project, "seen": region.base, "made": region.task}
+    return {"first_line": region.first_line} | {name: data.decode("utf-8", "replace") for name, data in sides.items()}
 
 
 def undone_json(task: Task, undone: Undone) -> dict[str, Any]:

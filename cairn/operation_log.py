@@ -18,15 +18,16 @@ from pathlib import Path
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import StorageProblem
-from cairn.hunks import Aspect, Part, Piece, Selection
+from cairn.hunks import Aspect, Edited, Part, Piece, Selection
 from cairn.line_diff import Span
 from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
-VERSION = 2
+VERSION = 3
 
 # 2: which pieces of a task's changes an accept took; without a row it took all of them.
+# 3: pieces may be edited by hand.
 _PART = """CREATE TABLE part (
         operation INTEGER NOT NULL,
         path TEXT NOT NULL,
@@ -60,7 +61,12 @@ _SCHEMA = (
 )
 
 
-_UPGRADES = {0: _SCHEMA, 1: (_PART, f"PRAGMA user_version = {VERSION}")}  # from the version that a file has
+# From the version that a file has.
+_UPGRADES = {
+    0: _SCHEMA,
+    1: (_PART, f"PRAGMA user_version = {VERSION}"),
+    2: (f"PRAGMA user_version = {VERSION}",),
+}
 
 
 class OperationState(StrEnum):
@@ -220,7 +226,7 @@ class OperationLog:
     def _pieces(self, text: str) -> Iterator[Piece]:
         try:
             for each in json.loads(text):
-                yield Aspect(each) if isinstance(each, str) else Span(*map(int, each))
+                yield _piece(each)
         except (TypeError, ValueError):
             raise damaged(self._file, f"It names pieces of a change that there are not: {text[:80]!r}.") from None
 
@@ -338,7 +344,25 @@ def _edit_row(operation: int, position: int, edit: Edit) -> tuple[object, ...]:
 
 
 def _pieces_text(part: Part) -> str:
-    return json.dumps(sorted(part.pieces, key=str))
+    return json.dumps([_written(piece) for piece in sorted(part.pieces, key=str)])
+
+
+def _written(piece: Piece) -> object:
+    if isinstance(piece, Edited):
+        return [piece.old_start, piece.old_end, piece.text.decode("utf-8", "surrogateescape")]
+    return piece
+
+
+def _piece(value: object) -> Piece:
+    """The reverse of `_written`. Raises TypeError or ValueError for what that never wrote."""
+    match value:
+        case str():
+            return Aspect(value)
+        case [int(start), int(end), str(text)]:
+            return Edited(start, end, text.encode("utf-8", "surrogateescape"))
+        case [int(), int(), int(), int()]:
+            return Span(*value)
+    raise ValueError(value)
 
 
 def _sides(content: Content | None) -> tuple[str | None, int | None, bytes | None]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from cairn.changes import Change, ChangeSet
 from cairn.dangerous_paths import dangers, require_allowed
-from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, UsageProblem
+from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.git_diff import stat
-from cairn.hunks import Selection, chosen, fits, remaining, rest, under, with_what_they_need
+from cairn.hunks import Selection, Undecided, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal, copy_first_steps
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
@@ -83,6 +83,21 @@ class Orchestrator:
         ledger = project.state / LEDGER
         new = not ledger.exists()
         return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model), ledger_is_new=new)
+
+    @classmethod
+    def open_as_it_is(cls, project: Project, settings: Settings) -> Self:
+        """For a look that writes nothing. Raises NotFound without a ledger, StorageProblem before a recovery."""
+        from cairn.plugins import code_source, text_model
+
+        ledger = project.state / LEDGER
+        if not ledger.exists() and not any((project.state / "tasks").glob("*.db")):
+            raise NotFound("There is no task here.", fix='cairn run "..."   starts one.')
+        if not ledger.exists() or project.unsettled():
+            raise StorageProblem(
+                "A killed command left something here that has to be put right first. Nothing was written.",
+                fix="cairn list   does that, as any other command; then try again.",
+            )
+        return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model))
 
     def __enter__(self) -> Self:
         return self
@@ -288,18 +303,24 @@ class Orchestrator:
             applied = self.project.apply(task.id, changes, part=part)
             return self._record(applied.operation), applied
 
+    def undecided(self, task: Task, selection: Selection | None = None) -> Undecided:
+        """What an accept of the selection is about, or of all that is left. Raises IllegalMove when nothing can be."""
+        require_move(task.id, task.status, TaskStatus.ACCEPTED)
+        whole, taken = self._whole(task), self._taken(task)
+        return Undecided(whole, taken, remaining(whole, taken) if selection is None else selection)
+
     def _accepting(self, task: Task, selection: Selection | None) -> tuple[ChangeSet, Selection | None]:
         """The changes, and which part of the task's they are; None for all of them."""
-        whole, taken = self._whole(task), self._taken(task)
+        undecided = self.undecided(task, selection)
+        whole, taken, selection = undecided.changes, undecided.taken, undecided.asked
         left = remaining(whole, taken)
-        selection = left if selection is None else selection
-        if not fits(whole, taken, selection):
+        if not fits(whole, taken, selection) or (left and not selection):
             raise Conflict(
                 f"Some of this was accepted meanwhile, or task {task.id} never had it. Nothing was written.",
                 fix=f"cairn diff {task.id}   shows what is left.",
             )
         all_of_it = not taken and selection == left
-        return chosen(whole, taken, selection), None if all_of_it else selection
+        return undecided.accepting(), None if all_of_it else selection
 
     def _whole(self, task: Task) -> ChangeSet:
         """Everything the task changed, whatever became of it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cairn.replay import Replay
 
 NAMES_SHOWN = 8
+STALE_SHOWN = 20
 ASKING = frozenset({"ask_llm", "ask_llm_many"})
 
 
@@ -27,7 +28,8 @@ def origin_in_words(origin: CodeOrigin) -> str:
     """Who writes the task's programs."""
     match origin.source:
         case "recipe":
-            return f"built-in recipe {origin.name} (no model planned this)"
+            whose = "your own recipe" if origin.program else "built-in recipe"
+            return f"{whose} {origin.name} (no model planned this)"
         case "file":
             return f"program {origin.name}"
         case "model":
@@ -137,13 +139,41 @@ def drafts(review: Review, console: Console) -> str:
 
 def warnings(review: Review, console: Console) -> str:
     """Conflicts with today's files, and files that changed under the task."""
-    lines = []
+    parts = []
     if review.conflicts:
-        lines.append(console.style("Accept would stop at these conflicts with your files:", "bold", "red"))
+        lines = [console.style("Accept would stop at these conflicts with your files:", "bold", "red")]
         lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in review.conflicts]
-    elif review.stale and review.task.status is TaskStatus.IN_REVIEW:
-        lines.append(console.style("You changed since the task read them:", "yellow") + f" {_names(review.stale)}")
-    return "\n".join(lines)
+        parts.append("\n".join(lines))
+    if review.task.status is TaskStatus.IN_REVIEW and (stale := _stale(review)):
+        lines = [console.style("You changed these since the task read them:", "yellow")]
+        parts.append("\n".join([*lines, *(f"  {line}" for line in stale)]))
+    return "\n\n".join(parts)
+
+
+def _stale(review: Review) -> list[str]:
+    """What accept does about each is said too; paths in conflict are named with their reasons elsewhere."""
+    conflicts, changed = dict(review.conflicts), set(review.changes.paths)
+    stale = [path for path in review.stale if path not in conflicts]
+    merged = [f"{printable(path)}: the task changed it too; accept keeps both" for path in stale if path in changed]
+    read = [
+        f"{printable(path)}: the task only read it, and went by what it said then"
+        for path in stale
+        if path not in changed
+    ]
+    lines = [*merged, *read]
+    more = len(lines) - STALE_SHOWN
+    return [*lines[:STALE_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+
+
+def path_notes(review: Review) -> dict[str, str]:
+    """What a person should know of single paths before they are taken, by path."""
+    notes: dict[str, list[str]] = {}
+    for danger in review.dangers:
+        allowed = " (allowed by the settings)" if danger.allowed else ""
+        notes.setdefault(danger.path, []).append(f"Dangerous: {danger.path}: {danger.why}{allowed}")
+    for path, reason in review.conflicts:
+        notes.setdefault(path, []).append(f"Conflict with your files: {path}: {reason}")
+    return {path: "\n".join(map(printable, lines)) for path, lines in notes.items()}
 
 
 def left_behind(review: Review, console: Console) -> str:

@@ -45,12 +45,21 @@ class Chosen:
 
 
 @contextmanager
-def opened(chosen: Chosen, console: Console, overrides: dict[str, object] | None = None) -> Iterator[Orchestrator]:
-    """The project's orchestrator; first finishes or takes back what an earlier command left, and says so."""
+def opened(
+    chosen: Chosen, console: Console, overrides: dict[str, object] | None = None, *, looking: bool = False
+) -> Iterator[Orchestrator]:
+    """The project's orchestrator; first finishes or takes back what an earlier command left, and says so.
+
+    `looking` writes nothing at all, and refuses where something has to be finished or taken back first.
+    """
     from cairn.orchestrator import Orchestrator
     from cairn.project import Project
 
     project = Project.find(chosen.path, exact=chosen.here)
+    if looking:
+        with Orchestrator.open_as_it_is(project, chosen.settings(project.root, overrides)) as orchestrator:
+            yield orchestrator
+        return
     with Orchestrator.open(project, chosen.settings(project.root, overrides)) as orchestrator:
         for notice in orchestrator.recover():
             console.note(f"cairn: {printable(notice)}")

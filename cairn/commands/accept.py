@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,11 @@ import click
 from cairn.changes import ChangeSet
 from cairn.commands import Chosen, as_json, named_task, opened, task_argument
 from cairn.console import Console, printable
-from cairn.dangerous_paths import require_patterns
+from cairn.dangerous_paths import Danger, dangers, not_allowed, require_patterns
 from cairn.errors import NotFound, UsageProblem
-from cairn.hunks import under
+from cairn.hunks import Selection, under
 from cairn.project_path import project_path
-from cairn.review_text import files
+from cairn.review_text import files, path_notes
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _ALREADY = "No commit was made: git has these files so already."
 @click.command("accept")
 @task_argument
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--hunks", "hunks", is_flag=True, help="Ask hunk by hunk, as git add -p does.")
+@click.option("--dry-run", "dry_run", is_flag=True, help="Say exactly what would happen, and write nothing.")
 @click.option("--commit", "commit", is_flag=True, help="Make one git commit of exactly these files.")
 @click.option("-m", "--message", metavar="TEXT", help="The commit's message; else the task's summary and request.")
 @click.option("--allow", "allow", metavar="PATH", multiple=True, help="Take this dangerous path too; a glob will do.")
@@ -40,11 +43,13 @@ def command(
     chosen: Chosen,
     task_id: str | None,
     paths: tuple[str, ...],
+    hunks: bool,
+    dry_run: bool,
     commit: bool,
     message: str | None,
     allow: tuple[str, ...],
     as_json: bool,
-) -> None:
+) -> int:
     """Take a task's changes into the project.
 
     With PATHs only the changes of these files and folders; the rest stays in review.
@@ -60,30 +65,124 @@ def command(
     if message is not None and not commit:
         raise UsageProblem("-m is the message of a commit, and there is none without --commit.", fix="Add --commit.")
     require_patterns(allow)
-    made: Commit | None = None
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, looking=dry_run) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
-        selection = orchestrator.picked(task, _named(orchestrator, task, chosen, paths)) if paths else None
-        accept = partial(orchestrator.accept, task, selection, allow=allow)
-        if commit:
-            from cairn.committing import accept_and_commit
+        wanted = Wanted(task, None, allow, commit, message)
+        if paths:
+            wanted = replace(wanted, selection=orchestrator.picked(task, _named(orchestrator, task, chosen, paths)))
+        if hunks:
+            answered = _asked(orchestrator, wanted, console)
+            if answered is None:
+                return _nothing_chosen(orchestrator, task, console)
+            wanted = answered
+        return _foretold(orchestrator, wanted, console) if dry_run else _accepted(orchestrator, wanted, console)
 
-            task, applied, made = accept_and_commit(orchestrator, task, message, accept, selection)
-        else:
-            task, applied = accept()
-        left = orchestrator.changes(task) if task.status is TaskStatus.IN_REVIEW else ChangeSet()
-    if as_json:
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be accepted, and how; without a selection all that is left."""
+
+    task: Task
+    selection: Selection | None
+    allow: tuple[str, ...]
+    commit: bool
+    message: str | None
+
+
+def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> int:
+    made: Commit | None = None
+    accept = partial(orchestrator.accept, wanted.task, wanted.selection, allow=wanted.allow)
+    if wanted.commit:
+        from cairn.committing import accept_and_commit
+
+        task, applied, made = accept_and_commit(orchestrator, wanted.task, wanted.message, accept, wanted.selection)
+    else:
+        task, applied = accept()
+    left = _left(orchestrator, task)
+    if console.as_json:
         from cairn.json_output import applied_json
 
-        console.json(applied_json(task, applied, left) | ({"commit": made.sha if made else None} if commit else {}))
+        commit = {"commit": made.sha if made else None} if wanted.commit else {}
+        console.json(applied_json(task, applied, left) | commit)
     part = "part of " if left else ""
     console.write(f"Accepted {part}{task.id}: {applied.in_words()}.")
-    if commit:
+    if wanted.commit:
         console.write(f"Committed {made.sha[:10]}: {printable(made.subject)}" if made else _ALREADY)
     if left:
         console.note(f"{files(len(left))} left in review:  cairn diff {task.id}   shows the rest.")
     console.note(f"cairn undo {task.id}   takes {'that part' if applied.operation.partial else 'it'} back.")
+    return 0
+
+
+def _left(orchestrator: Orchestrator, task: Task) -> ChangeSet:
+    return orchestrator.changes(task) if task.status is TaskStatus.IN_REVIEW else ChangeSet()
+
+
+# -- a dry run ---------------------------------------------------------------------------------------------------------
+
+
+def _foretold(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> int:
+    from cairn.forecast import foresee
+    from cairn.forecast_text import in_words
+
+    task = wanted.task
+    forecast = foresee(
+        orchestrator, task, wanted.selection, allow=wanted.allow, commit=wanted.commit, message=wanted.message
+    )
+    if console.as_json:
+        from cairn.json_output import forecast_json
+
+        console.json(forecast_json(task, forecast))
+    console.write(in_words(forecast, task.id, console))
+    if forecast.refusal is not None:
+        console.error(forecast.refusal)
+    elif forecast.left:
+        console.note(f"{files(len(forecast.left))} would be left in review.")
+    console.note("This was a dry run.")
+    return forecast.exit_code
+
+
+# -- hunk by hunk ------------------------------------------------------------------------------------------------------
+
+
+def _asked(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> Wanted | None:
+    """What the answers leave of it, dangerous paths that were named on the way allowed; None for nothing."""
+    from cairn.git_diff import render_stat, stat
+    from cairn.hunk_dialog import HunkDialog
+    from cairn.hunk_questions import Answers
+
+    review = orchestrator.review(wanted.task)
+    undecided = orchestrator.undecided(wanted.task, wanted.selection)
+    standing = (*orchestrator.settings.accept.allow, *wanted.allow)
+
+    def unnamed(selection: Selection, named: tuple[str, ...]) -> tuple[Danger, ...]:
+        changes = replace(undecided, asked=selection).accepting()
+        return not_allowed(dangers(changes, (*standing, *named)))
+
+    answers = Answers(undecided, first=[danger.path for danger in review.dangers])
+    if not answers.questions:
+        return wanted
+    dialog = HunkDialog(console, answers, orchestrator.project.root, path_notes(review), unnamed)
+    selection = dialog.ask()
+    if not selection:
+        return None
+    figures = stat(replace(undecided, asked=selection).accepting())
+    console.note(f"\nTaking {answers.count} of {len(answers.questions)}:")
+    console.note(printable(render_stat(figures).rstrip("\n")) + "\n")
+    return replace(wanted, selection=selection, allow=(*wanted.allow, *dialog.allowed))
+
+
+def _nothing_chosen(orchestrator: Orchestrator, task: Task, console: Console) -> int:
+    if console.as_json:
+        from cairn.json_output import nothing_applied_json
+
+        console.json(nothing_applied_json(task, _left(orchestrator, task)))
+    console.note("Nothing was taken; all of it stays in review.")
+    return 0
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
 
 
 def _named(orchestrator: Orchestrator, task: Task, chosen: Chosen, names: Sequence[str]) -> list[str]:

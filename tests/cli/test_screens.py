@@ -276,7 +276,8 @@ def test_an_edit_beside_the_tasks_change_is_merged_and_kept(project, cairn):
     assert cairn("show").out.partition("Claimed")[2] == snapshot("""\
  and changed agree (1 file).
 
-You changed since the task read them: src/app.py
+You changed these since the task read them:
+  src/app.py: the task changed it too; accept keeps both
 
 Next:
   cairn diff TASK1     read the changes
@@ -293,6 +294,30 @@ Next:
     assert (project / "src/app.py").read_text() == mine.replace("hello", "good day")
     assert cairn("undo").code == 0
     assert (project / "src/app.py").read_text() == mine
+
+
+def test_files_that_the_task_only_read_and_that_changed_since_are_named_beside_conflicts(project, cairn):
+    reads = 'read_file("README.md")\nlist_dir("src")\nread_file("src/tool.py")\n'
+    cairn("run", "--code", "-", stdin=reads + GOOD)
+    (project / "README.md").write_text("new\n")
+    (project / "src/tool.py").unlink()
+    (project / "src/app.py").write_text('def greet(name):\n    return "hi " + name\n')
+
+    assert cairn("show").out.partition("Claimed")[2] == snapshot("""\
+ and changed agree (1 file).
+
+Accept would stop at these conflicts with your files:
+  src/app.py: the same lines changed on both sides (line 2)
+
+You changed these since the task read them:
+  README.md: the task only read it, and went by what it said then
+  src/tool.py: the task only read it, and went by what it said then
+
+Next:
+  cairn diff TASK1     read the changes
+  cairn retry TASK1    do it again from today's files
+  cairn reject TASK1   drop them
+""")
 
 
 def test_an_edit_of_the_same_line_is_a_conflict_and_nothing_is_written(project, cairn):

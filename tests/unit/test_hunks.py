@@ -16,14 +16,17 @@ from cairn.hunks import (
     NONE,
     WHOLE,
     Aspect,
+    Edited,
     Part,
     Selection,
+    bound_together,
     chosen,
     fits,
     left,
     pieces_of,
     remaining,
     rest,
+    simplest,
     step,
     under,
     with_what_they_need,
@@ -150,6 +153,48 @@ def test_git_applies_any_pieces_and_then_the_rest(data):
                 done = subprocess.run(command, cwd=root, input=patch, capture_output=True, check=False)
                 assert (done.returncode, done.stderr) == (0, b""), patch.decode(errors="replace")
         assert tree_on_disk(root) == after
+
+
+def test_lines_that_were_edited_by_hand_stand_in_place_of_their_spans():
+    both = frozenset({FIRST, LAST})
+    edit = Edited(0, 2, b"eins\nzwei\n")
+
+    assert step(MOVED, NONE, both | {edit}) == Change("old.py", OLD, text("eins\nzwei\n3\n4\n5\n6\n7\n8\n9\nten\n"))
+    edited_whole = text("eins\nzwei\n3\n4\n5\n6\n7\n8\n9\nten\n", 0o755)
+    assert step(MOVED, frozenset({FIRST, edit}), WHOLE).after == edited_whole
+    assert left(MOVED, frozenset({FIRST, edit})) == {Aspect.NAME, Aspect.MODE, LAST}
+    assert step(MOVED, frozenset({*pieces_of(MOVED), edit}), WHOLE) is None
+    assert (simplest(MOVED, frozenset(pieces_of(MOVED))), simplest(MOVED, both)) == (WHOLE, both)
+    assert simplest(MOVED, frozenset({*pieces_of(MOVED), edit})) != WHOLE
+
+
+def test_an_edit_fits_beside_its_own_spans_and_a_line_from_others():
+    changes = ChangeSet((MOVED,))
+
+    def fitting(*pieces, taken=NONE):
+        given = Selection((Part("new.py", frozenset(pieces)),))
+        return fits(changes, Selection.joined([Part("new.py", frozenset(taken))]), given)
+
+    assert fitting(FIRST, Edited(0, 8, b"x\n"))
+    assert not fitting(FIRST, Edited(0, 9, b"x\n"))
+    assert not fitting(Edited(0, 1, b"x\n"))
+    assert fitting(FIRST, LAST, Edited(0, 9, b"x\n"))
+    assert not fitting(LAST, Edited(2, 9, b"x\n"), taken=[FIRST, Edited(0, 2, b"x\n")])
+    assert fitting(LAST, Edited(3, 9, b"x\n"), taken=[FIRST, Edited(0, 2, b"x\n")])
+
+
+def test_changes_that_need_each_other_are_found_together():
+    changes = between(
+        {"a": OLD, "b/x": OLD, "b/y": link("x"), "m": OLD, "old": OLD},
+        {"a/1": NEW, "a/2/3": text("z\n"), "b": NEW, "n": OLD, "old/o": text("o\n")},
+        {"n": "old"},
+    )
+
+    found = [tuple(change.path for change in group) for group in bound_together(changes)]
+
+    assert found == [("a", "a/1", "a/2/3"), ("b", "b/x", "b/y"), ("m",), ("n", "old/o")]
+    for group in bound_together(changes):
+        assert with_what_they_need(ChangeSet(group), changes) == ChangeSet(group)
 
 
 def test_paths_are_found_by_either_name_and_by_their_folder():

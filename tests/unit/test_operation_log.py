@@ -6,7 +6,7 @@ import pytest
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import DamagedFile, StorageProblem
-from cairn.hunks import WHOLE, Aspect, Part, Selection
+from cairn.hunks import WHOLE, Aspect, Edited, Part, Selection
 from cairn.line_diff import Span
 from cairn.operation_log import VERSION, Operation, OperationLog, OperationState, expired
 from cairn.project_files import Edit
@@ -114,6 +114,27 @@ def test_what_is_accepted_is_what_the_accepts_in_effect_took(tmp_path):
         assert (whole.partial, log.accepted("t")) == (False, Selection(everything=True))
 
 
+def test_what_was_edited_by_hand_is_kept_byte_for_byte(tmp_path):
+    edited = Edited(2, 5, b'caf\xe9 \xff\r\n"\\\x00\xed\xa0\x80 \xc3\xa9\n')
+    part = Selection((Part("a", frozenset({Span(3, 4, 3, 3), edited, Edited(9, 9, b"")})),))
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        accepting(log, part)
+
+        assert log.accepted("t") == part
+
+
+def test_a_log_of_the_second_layout_is_of_the_third_from_now_on(tmp_path):
+    path = tmp_path / "operations.db"
+    part = Selection((Part("a", WHOLE),))
+    with OperationLog.opened(path) as log:
+        accepting(log, part)
+        log._db.execute("PRAGMA user_version = 2")
+
+    with OperationLog.opened(path) as log:
+        assert log.accepted("t") == part
+        assert log._db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
 def test_a_log_of_the_first_layout_gets_the_table_of_parts_and_keeps_what_it_has(tmp_path):
     path = tmp_path / "operations.db"
     with OperationLog.opened(path) as log:
@@ -129,7 +150,19 @@ def test_a_log_of_the_first_layout_gets_the_table_of_parts_and_keeps_what_it_has
         pass
 
 
-@pytest.mark.parametrize("pieces", ["nonsense", '["nonsense"]', "[[1, 2]]", "5", '[["a", 1, 2, 3]]', "[null]"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        "nonsense",
+        '["nonsense"]',
+        "[[1, 2]]",
+        "5",
+        '[["a", 1, 2, 3]]',
+        "[null]",
+        '[[1, "2", "x"]]',
+        '[[1, 2, "\\ud800"]]',
+    ],
+)
 def test_pieces_that_cannot_be_are_damage(tmp_path, pieces):
     with OperationLog.opened(tmp_path / "operations.db") as log:
         made = accepting(log, Selection((Part("a", WHOLE),)))
