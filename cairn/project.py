@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem, UsageProblem
+from cairn.git_repository import is_git_folder, is_repository
 from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
@@ -113,11 +115,17 @@ class Project:
 
     @classmethod
     def find(cls, start: Path, *, exact: bool = False) -> Project:
-        """The git repository that `start` is in, or `start` itself when it is in none or `exact` is given."""
+        """The nearest folder from `start` upwards that is a git repository, or a project of Cairn's already.
+
+        `start` itself when there is none, or when `exact` is given. Raises UsageProblem in a bare repository.
+        """
         folder = _usable_folder(start)
-        if exact:
-            return cls(folder)
-        return cls(next((above for above in (folder, *folder.parents) if _is_repository(above)), folder))
+        for place in (folder, *folder.parents):
+            if is_git_folder(place) and (exact or place.name != ".git"):
+                raise _no_working_tree(place)
+            if is_repository(place) or (not exact and _is_project(place, start=folder)):
+                return cls(folder if exact else place)
+        return cls(folder)
 
     def prepare(self) -> None:
         """Makes `.cairn`, which git ignores by its own .gitignore. Does nothing when it is there."""
@@ -466,13 +474,21 @@ def _usable_folder(start: Path) -> Path:
     return folder
 
 
-def _is_repository(folder: Path) -> bool:
-    """A `.git` that git would take: a folder with a HEAD, or a worktree's or submodule's file."""
-    git = folder / ".git"
+def _is_project(folder: Path, *, start: Path) -> bool:
+    """True for a folder with a `.cairn` that this user made; the home folder counts only for who is in it itself."""
     try:
-        return (git / "HEAD").is_file() or (git.is_file() and git.read_bytes()[:8] == b"gitdir: ")
-    except OSError:
+        found = (folder / ".cairn").lstat()
+        counts = (folder != Path.home() or folder == start) and (folder / ".cairn" / "tasks").is_dir()
+    except (OSError, RuntimeError):
         return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and counts
+
+
+def _no_working_tree(folder: Path) -> UsageProblem:
+    return UsageProblem(
+        f"{folder} is git's own folder or a bare repository: there are no files to work on.",
+        fix="git worktree add DIR   or   git clone   makes a working tree; call cairn there.",
+    )
 
 
 class _Busy(StorageProblem):
