@@ -18,6 +18,7 @@ from cairn.errors import CairnError, Conflict, UsageProblem
 
 TRAILER = "Cairn-Task"
 OLDEST_GIT = (2, 25)  # the first that takes paths from a file
+_SPARSE_GIT = (2, 34)  # the first that refuses files outside of a sparse checkout, unless it is told
 WITHOUT = "cairn accept   without --commit leaves committing to you."
 
 # The file or folder in git's own folder that says it is in the middle of something, and what that is.
@@ -77,7 +78,7 @@ class PreparedCommit:
         wanted = sorted({self._prefix + path for path in paths})
         new = [path for path in wanted if path not in self._known and self._git.has_file(path)]
         try:
-            self._git.feed(["add", "--intent-to-add", "--force"], new)
+            self._git.feed(["add", "--intent-to-add", "--force", *self._git.sparse()], new)
             if not self._differ(wanted):
                 self._restore(new)
                 return None
@@ -286,6 +287,12 @@ class _Git:
             raise UsageProblem("git could not be run. Nothing was written.", f"{error.strerror}.", WITHOUT) from None
         self._top = Path(top)
         return prefix
+
+    def sparse(self) -> list[str]:
+        """What makes `git add` take a file outside of a sparse checkout; older versions of git always take it."""
+        version = tuple(int(part) for part in re.findall(r"\d+", self.text("version"))[:2])
+        sparse = self.text("config", "--type=bool", "--default=false", "core.sparseCheckout") == "true"
+        return ["--sparse"] if sparse and version >= _SPARSE_GIT else []
 
     def own_paths(self, names: Iterable[str]) -> list[Path]:
         """Where git keeps these: a worktree's are not in `.git`."""

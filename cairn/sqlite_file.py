@@ -40,7 +40,7 @@ def connect(
     new = mode == "rwc" and not (Path(path).exists() and Path(path).stat().st_size > 0)
     with translate_errors(path):
         connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode={mode}",
+            f"file:{quote(os.fsencode(path))}?mode={mode}",
             uri=True,
             timeout=BUSY_MS / 1000,
             isolation_level=None,

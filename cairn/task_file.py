@@ -177,7 +177,8 @@ class TaskFile:
     def create(cls, path: Path, *, base: Path) -> TaskFile:
         """A new file that appears whole or not at all; StorageProblem if one is there already."""
         with translate_errors(path):
-            _place_whole(path, _template(str(base)))
+            # For AgentFS's tools alone; a folder's name that is no text is not text here either.
+            _place_whole(path, _template(os.fsencode(base).decode("utf-8", "replace")))
         return cls(path, connect(path, create=False))
 
     @classmethod
