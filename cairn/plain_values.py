@@ -12,9 +12,16 @@ import re
 RESULT_BYTES = 64_000_000  # a frame over 256 MiB would wedge the sandbox; a value needs about three times its size
 DEPTH = 200  # as deep as the sandbox's own json reads
 
-_REPR = re.compile(
-    r"<((coroutine object|function|bound method|module|class|generator object) [^\n]+|"
-    r"(re\.Match|\w+_iterator) object[^\n]*)>"
+_REPR = re.compile(  # exact enough that a line of XML, such as <module name="a">, is none
+    r"<(?:"
+    r"coroutine [^\n]+"
+    r"|(?:function|generator object) [\w.<>']+(?: at 0x[0-9a-f]+)?"
+    r"|built-in (?:function|method) [^\n]+"
+    r"|bound method(?: [\w.]+(?: of [^\n]+)?)?"
+    r"|(?:module|class) '[^\n]+'[^\n]*"
+    r"|re\.Match object; [^\n]+"
+    r"|[\w.]+(?: [\w.]+)? object(?: (?:at|@) 0x[0-9a-f]+)?"
+    r")>"
 )
 _REPR_CHARS = 300
 

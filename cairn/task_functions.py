@@ -28,6 +28,7 @@ TEXT_CHARS = 1_000_000
 NAMES = 10_000
 OUTLINE_BYTES = 2_000_000
 SUMMARY_CHARS = 10_000
+CLAIMS = 20_000
 LOG_CHARS = 10_000
 SHOWN_CHARS = 200  # of a line in an error
 PROMPTS = 1_000
@@ -190,6 +191,8 @@ class TaskFunctions:
             raise ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")
         if len(summary) > SUMMARY_CHARS:
             raise ValueError(f"the summary has {len(summary):,} characters; say it in less than {SUMMARY_CHARS:,}")
+        if len(changed_files) > CLAIMS:
+            raise ValueError(f"{len(changed_files):,} changed files; at most {CLAIMS:,} can be named")
         claimed = dict.fromkeys(project_path(path) for path in changed_files)
         self._submit(Submission(summary.strip(), tuple(claimed)))
 
