@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cairn.dump_key import dump_key
+from cairn.held_worker import HeldWorker, StateLost
 from cairn.program import (
     Cancelled,
     CodeFailed,
@@ -29,31 +33,53 @@ from cairn.program import (
     Submission,
 )
 from cairn.program_check import Conversation
+from cairn.program_errors import FOR_PROGRAMS
 from cairn.program_lint import lint, parse, refusal
-from cairn.program_run import Allowance, ProgramRun
+from cairn.program_run import Allowance, AwaitedCall, ProgramRun
 from cairn.sandbox_failure import GONE
 from cairn.sandbox_worker import SandboxWorker, in_thread
+from cairn.session_dump import Conditions, DumpRefused, DumpStore, KeptRun, KeptSession, MemoryDumps, unseal
+from cairn.settling import settled, settled_or_cancelled
+from cairn.worker_pool import WorkerPool, shared_pool
 
 if TYPE_CHECKING:
     from cairn.external_functions import ExternalFunctions
 
+Rebuild = Callable[["ExecutionSession"], Awaitable[None]]  # runs a task's earlier programs again, from its journal
+
 CHECK_SECONDS = 10.0  # compiling and checking takes milliseconds; one that takes this long never ends
-SETTLE_SECONDS = 10.0  # how long a stopped program's last call, which cannot be interrupted, may take to return
 INTERRUPT_SECONDS = 0.5  # Ctrl-C kills the worker at once; our own cancellation follows within this time
 
 
 class AgentExecutor:
-    """Opens conversations with the sandbox under one set of limits. It holds nothing between them."""
+    """Opens conversations with the sandbox under one set of limits. It holds nothing between them.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    All of a process share one pool of workers, unless another one is given.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, pool: WorkerPool | None = None) -> None:
         self.limits = limits or Limits()
+        self._pool = pool
 
     @asynccontextmanager
     async def session(
-        self, functions: ExternalFunctions, *, now: datetime | None = None, seed: int = 0
+        self,
+        functions: ExternalFunctions,
+        *,
+        now: datetime | None = None,
+        seed: int = 0,
+        dumps: DumpStore | None = None,
+        rebuild: Rebuild | None = None,
     ) -> AsyncIterator[ExecutionSession]:
-        """Variables live from program to program inside. `now` and `seed` are the clock and chance programs see."""
-        session = ExecutionSession(self.limits, functions, now=now or datetime.now(UTC), seed=seed)
+        """Variables live from program to program inside. `now` and `seed` are the clock and chance programs see.
+
+        `dumps` keeps the state while another session has the worker; without it this process does. Should it get
+        lost, `rebuild` runs the earlier programs again.
+        """
+        conditions = Conditions(functions.stubs, self.limits, now or datetime.now(UTC), seed)
+        session = ExecutionSession(
+            self.limits, functions, conditions, self._pool or shared_pool(), dumps or MemoryDumps(), rebuild
+        )
         session.open()
         try:
             yield session
@@ -92,70 +118,108 @@ class _Declared:
 class ExecutionSession:
     """One task's conversation with the sandbox: programs one after the other, whose variables stay.
 
-    After a limit, a crash or a cancellation the worker is ended and the next program gets a new one, without variables.
+    While it waits for a call or for its next program its worker may be given to another session; it goes on with
+    another one. After a limit, a crash or a cancellation the next program gets a worker without variables.
     """
 
-    def __init__(self, limits: Limits, functions: ExternalFunctions, *, now: datetime, seed: int) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        functions: ExternalFunctions,
+        conditions: Conditions,
+        pool: WorkerPool,
+        dumps: DumpStore,
+        rebuild: Rebuild | None = None,
+    ) -> None:
         self.limits = limits
         self._functions = functions
-        self._now, self._seed = now, seed
+        self._conditions = conditions
         self._deadline = time.monotonic() + limits.wall_seconds
         self._allowance = Allowance(limits)
-        self._worker: SandboxWorker | None = None
-        self._opening: asyncio.Future[SandboxWorker] | None = None
+        self._held = HeldWorker(pool, self._start_worker, conditions, dumps)
+        self._dumps = dumps
         self._conversation = Conversation()
         self._gone: frozenset[str] = frozenset()
+        self._rebuild = rebuild
+        self._rebuilding: asyncio.Task[Any] | None = None
+        self._refused: DumpRefused | None = None
+        self._stuck = False
         self._turn = asyncio.Lock()
 
     # ── opening and closing ──
 
     def open(self) -> None:
-        """Starts the worker in the background: it is ready before a model has written the first program."""
-        self._conversation = Conversation()
+        """Starts a worker in the background if one may be: it is ready before a model has written a program."""
+        self._held.warm()
+
+    def _start_worker(self) -> SandboxWorker:
         stubs = self._conversation.stubs(self._functions.stubs)
-
-        def start() -> SandboxWorker:
-            worker = SandboxWorker.start(self.limits, stubs, now=self._now, seed=self._seed)
-            worker.warm()
-            return worker
-
-        self._opening = in_thread(start)
+        return SandboxWorker.start(self.limits, stubs, now=self._conditions.now, seed=self._conditions.seed)
 
     async def close(self) -> None:
         """Ends the worker, whatever it is doing."""
-        opening, self._opening = self._opening, None
-        try:
-            if opening is not None:
-                await _settled(opening)
-        finally:
-            if opening is not None:
-                with suppress(Exception):  # one that did not start needs no ending
-                    self._worker = opening.result()
-            self._discard()
+        await self._held.end()
 
-    def _discard(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-            self._gone |= self._conversation.names
+    async def keep(self) -> int:
+        """Stores the waiting program such that `resume_from` of a later session, or process, goes on with it.
+
+        Called by the very call that the program waits for, which then raises what is not the program's to catch.
+        """
+        return await self._held.keep()
 
     async def _ready(self) -> SandboxWorker:
-        if self._opening is not None:
-            await _settled_or_cancelled(self._opening, lambda: None)
-            opening, self._opening = self._opening, None
-            self._worker = opening.result()
-        if self._worker is not None and not self._worker.alive:
-            self._discard()
-        if self._worker is None:
-            self.open()
-            return await self._ready()
-        return self._worker
+        """The worker between programs. Variables that were lost are made anew by `rebuild`, or are gone."""
+        while True:
+            try:
+                return await self._held.take(_load_between)
+            except StateLost as lost:
+                self._forget()
+                if isinstance(lost.cause, DumpRefused):
+                    self._refused = lost.cause
+                await self._make_anew()
+
+    async def _make_anew(self) -> None:
+        if self._rebuild is None or self._rebuilding is not None:
+            return
+        self._refused = None
+        self._rebuilding = asyncio.current_task()
+        try:
+            await self._rebuild(self)
+        finally:
+            self._rebuilding = None
+
+    def _forget(self) -> None:
+        self._gone |= self._conversation.names
+        self._conversation = Conversation()
+
+    async def _let_rest(self, worker: SandboxWorker, *, keep: bool = True) -> None:
+        """Between programs the worker rests; one that died, or is not to be kept, is ended."""
+        if keep and worker.alive:
+            self._held.rest(self._kept, worker.session.dump)
+            return
+        self._forget()
+        await self._held.end()
+
+    def _kept(self, run: KeptRun | None = None) -> KeptSession:
+        talk, left = self._conversation, self._allowance
+        names, sources = tuple(sorted(talk.names)), talk.texts
+        return KeptSession(
+            talk.gate, talk.checked, names, sources, talk.feeds, left.calls_left, left.suspensions_left, run
+        )
+
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        if self._rebuilding is not None and self._rebuilding is asyncio.current_task():
+            yield  # a program that runs again, for one that waits for it
+            return
+        async with self._turn:
+            yield
 
     # ── checking ──
 
     async def check(self, code: str) -> tuple[Problem, ...]:
         """Every reason why the program would not run as it is written; nothing of it runs."""
-        async with self._turn:
+        async with self._taking_turns():
             return await self._check(code)
 
     async def _check(self, code: str) -> tuple[Problem, ...]:
@@ -166,13 +230,14 @@ class ExecutionSession:
             return refused
         found = lint(code, self._functions.names)
         worker = await self._ready()
-        work = in_thread(lambda: self._conversation.check(worker, code, self._functions.names))
-        await _settled_or_cancelled(work, worker.kill, CHECK_SECONDS)
-        if not worker.alive:
-            self._discard()
-        problems = _merged(found, tuple(self._explained(problem) for problem in work.result()))
-        if not problems:
-            self._conversation.checked = code
+        try:
+            work = in_thread(lambda: self._conversation.check(worker, code, self._functions.names))
+            await settled_or_cancelled(work, worker.kill, CHECK_SECONDS)
+            problems = _merged(found, tuple(self._explained(problem) for problem in work.result()))
+            if not problems:
+                self._conversation.checked = code
+        finally:
+            await self._let_rest(worker)
         return problems
 
     def _explained(self, problem: Problem) -> Problem:
@@ -185,66 +250,147 @@ class ExecutionSession:
 
     async def execute(self, code: str, *, step: int = 1) -> ExecutionResult:
         """Runs the program to its end, its submission, or the host's. Raises only what is not the program's doing."""
-        async with self._turn:
+        async with self._taking_turns():
             problems = await self._check(code)
             worker = await self._ready()
             if not problems and code != self._conversation.checked:  # the checked worker died meanwhile
                 problems = await self._check(code)
-            return _refused(problems) if problems else await self._run(worker, code, step)
+                worker = await self._ready()
+            if self._refused is not None:
+                refused, self._refused = self._refused, None
+                await self._let_rest(worker)
+                return Crashed(Run(), f"the earlier programs' variables could not be brought back: {refused}. {GONE}")
+            if problems:
+                await self._let_rest(worker)
+                return _refused(problems)
+            return await self._run(worker, code, step)
 
     async def _run(self, worker: SandboxWorker, code: str, step: int) -> ExecutionResult:
-        run = ProgramRun(self.limits, self._allowance, worker, self._functions, asyncio.get_running_loop())
-        work = in_thread(lambda: run.drive(code, self._conversation, step))
+        run = ProgramRun(self.limits, self._allowance, worker, self._functions, self._conversation, step)
+        return await self._driven(run, self._to_the_end(run, lambda: run.begin(code)))
+
+    async def resume_from(self, key: int, answer: Callable[[], object]) -> ExecutionResult:
+        """Goes on with a program that another session kept, with what `answer` returns or raises for its call.
+
+        The result is Crashed when the dump cannot be used; the journal can then answer the program from its start.
+        """
+        async with self._taking_turns():
+            try:
+                state = await self._adopted(key)
+                run = ProgramRun(self.limits, self._allowance, None, self._functions, self._conversation, state.step)
+                run.restore(state)
+            except DumpRefused as refused:
+                return Crashed(Run(), f"the waiting program could not be taken up again: {refused}. {GONE}")
+            return await self._driven(run, self._from_there(run, answer))
+
+    async def _adopted(self, key: int) -> KeptRun:
+        """This session is the one of the dump from now on."""
+        dump = self._dumps.get(key)
+        if dump is None:
+            raise DumpRefused("it is not there any more")
+        work = in_thread(lambda: unseal(dump, self._conditions, dump_key()))
+        await settled_or_cancelled(work, lambda: None)
+        kept, _ = work.result()
+        if kept.run is None:
+            raise DumpRefused("no program waits in it")
+        await self._held.end()
+        self._held.adopt(key)
+        self._conversation = Conversation.restored(kept)
+        self._allowance.restore(kept.calls_left, kept.suspensions_left)
+        return kept.run
+
+    async def _driven(self, run: ProgramRun, way: Coroutine[Any, Any, ExecutionResult]) -> ExecutionResult:
         keep = False
+        scope = asyncio.timeout(max(self._deadline - time.monotonic(), 0.0))
         try:
-            result = await self._watched(run, work)
+            async with scope:
+                result = await way
             keep = isinstance(result, Finished | CodeFailed) and self._functions.submission is None
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            result = self._out_of_time(run)
         finally:
-            if not keep:
-                self._discard()
+            worker = self._held.worker
+            if worker is None or not keep:
+                self._forget()
+                await self._held.end()
+            else:
+                await self._let_rest(worker)
         if isinstance(result, Cancelled):
             await asyncio.sleep(INTERRUPT_SECONDS)  # Ctrl-C: our own cancellation is on its way
         return result
 
-    async def _watched(self, run: ProgramRun, work: asyncio.Future[ExecutionResult]) -> ExecutionResult:
-        def out_of_time() -> None:
-            allowed = self.limits.wall_seconds
-            run.stop(lambda figures: LimitReached(figures, "wall_seconds", allowed, f"the task's time is up. {GONE}"))
-
-        await _settled_or_cancelled(work, out_of_time, max(self._deadline - time.monotonic(), 0.0))
-        if not work.done():
+    def _out_of_time(self, run: ProgramRun) -> ExecutionResult:
+        if self._stuck:
             return Crashed(run.figures(), f"an external function did not return. {GONE}", repeatable=False)
+        allowed = self.limits.wall_seconds
+        return LimitReached(run.figures(), "wall_seconds", allowed, f"the task's time is up. {GONE}")
+
+    async def _to_the_end(self, run: ProgramRun, turn: Callable[[], ExecutionResult | AwaitedCall]) -> ExecutionResult:
+        """Turns of a thread, and between them calls that are awaited here, while the worker rests."""
+        outcome = await self._turned(run, turn)
+        while isinstance(outcome, AwaitedCall):
+            answer = await self._answered(run, outcome)
+            try:
+                await self._held.take(run.move)
+            except StateLost as lost:
+                return run.lost(lost.cause, repeatable=not self._stuck)
+            outcome = await self._turned(run, partial(run.go_on, answer))
+        return outcome
+
+    async def _from_there(self, run: ProgramRun, answer: Callable[[], object]) -> ExecutionResult:
+        try:
+            await self._held.take(run.move)
+        except StateLost as lost:
+            return run.lost(lost.cause)
+        return await self._to_the_end(run, lambda: run.go_on(answer))
+
+    async def _turned(
+        self, run: ProgramRun, turn: Callable[[], ExecutionResult | AwaitedCall]
+    ) -> ExecutionResult | AwaitedCall:
+        work = in_thread(turn)
+        try:
+            await settled_or_cancelled(work, lambda: run.stop(_stopped))
+        except asyncio.CancelledError:
+            work.add_done_callback(_close_call)
+            raise
+        finally:
+            self._stuck = not work.done()
         return work.result()
 
-
-async def _settled_or_cancelled(
-    work: asyncio.Future[Any], stop: Callable[[], None], seconds: float | None = None
-) -> None:
-    """Waits; after `seconds` calls `stop` and waits for what it does. A cancellation stops it likewise, and goes on."""
-    try:
-        await asyncio.wait({work}, timeout=seconds)
-    except asyncio.CancelledError:
-        stop()
-        await _settled(work)
-        raise
-    if not work.done():
-        stop()
-        await _settled(work)
-
-
-async def _settled(work: asyncio.Future[Any]) -> None:
-    """Waits, since what runs in a thread must end first, but not for ever. A cancellation is raised after that."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done() and time.monotonic() < deadline:
+    async def _answered(self, run: ProgramRun, call: AwaitedCall) -> Callable[[], object]:
+        """What the awaited call comes to. Meanwhile the worker rests; should it die, the call is cancelled."""
+        asked = asyncio.ensure_future(call.awaitable)
+        self._held.rest(lambda: self._kept(run.kept()), run.image)
         try:
-            await asyncio.wait({work}, timeout=deadline - time.monotonic())
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if work.done() and not work.cancelled():
-        work.exception()  # looked at, so that asyncio does not complain about an error nobody asked for
-    if cancelled is not None:
-        raise cancelled
+            either: set[asyncio.Future[Any]] = {asked, self._held.watched()}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not asked.done():
+                asked.cancel()
+                await settled(asked)
+                self._stuck = not asked.done()
+        if asked.done() and not asked.cancelled():
+            error = asked.exception()
+            if error is not None and not isinstance(error, FOR_PROGRAMS):
+                raise error  # no program's to catch, so it need not be taken up again
+        return asked.result
+
+
+def _load_between(worker: SandboxWorker, image: bytes) -> None:
+    worker.session.load_session(image)
+
+
+def _close_call(turn: asyncio.Future[ExecutionResult | AwaitedCall]) -> None:
+    """A call that the program made while it was stopped is never begun."""
+    call = None if turn.cancelled() or turn.exception() else turn.result()
+    if isinstance(call, AwaitedCall) and inspect.iscoroutine(call.awaitable):
+        call.awaitable.close()
+
+
+def _stopped(run: Run) -> Cancelled:
+    return Cancelled(run, "the program was stopped")
 
 
 def _merged(found: tuple[Problem, ...], checked: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -192,6 +192,7 @@ class Orchestrator:
         from cairn.executor import AgentExecutor
         from cairn.external_functions import create_external_functions
         from cairn.language_model import watched
+        from cairn.task_dumps import TaskDumps
 
         settings = self.settings.with_options(task.options)
         limits = settings.limits.limits()
@@ -203,7 +204,8 @@ class Orchestrator:
             answering = None if model is None else watched(model, observe)
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
             seen = surroundings(work.file, task)
-            async with AgentExecutor(limits).session(functions, now=seen.now, seed=seen.seed) as session:
+            dumps = TaskDumps(work.file, work.journal)
+            async with AgentExecutor(limits).session(functions, now=seen.now, seed=seen.seed, dumps=dumps) as session:
                 context = GenerationContext(
                     check=session.check,
                     observe=observe,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from cairn.program_types import STUBS, UNKNOWN, type_problems
 from cairn.sandbox_failure import Source
 from cairn.sandbox_files import ROOT
 from cairn.sandbox_worker import SandboxWorker
+from cairn.session_dump import KeptSession, KeptSource
 
 
 class Conversation:
@@ -28,8 +30,33 @@ class Conversation:
         self.gate = f"cairn_gate_{secrets.token_hex(8)}"
         self.checked = ""
         self.names: frozenset[str] = frozenset()
-        self.sources: dict[str, Source] = {}
+        self._texts: dict[str, KeptSource] = {}
         self._feeds = 0
+
+    @classmethod
+    def restored(cls, kept: KeptSession) -> Conversation:
+        """The one that a dump was made of."""
+        conversation = cls()
+        conversation.gate, conversation.checked = kept.gate, kept.checked
+        conversation.names = frozenset(kept.names)
+        conversation._texts = {source.name: source for source in kept.sources}
+        conversation._feeds = kept.feeds
+        return conversation
+
+    @property
+    def feeds(self) -> int:
+        """The number that the sandbox gave the last program."""
+        return self._feeds
+
+    @property
+    def texts(self) -> tuple[KeptSource, ...]:
+        """Every program that ran, in order."""
+        return tuple(self._texts.values())
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """The same for tracebacks; parsed only now, since most programs never need one."""
+        return {name: Source(text.step, parse(text.text)) for name, text in self._texts.items()}
 
     def stubs(self, functions: str) -> str:
         """What the worker's checker must know."""
@@ -76,11 +103,12 @@ class Conversation:
         """The program that was just checked is fed next."""
         self._feeds += 1
         self.checked = ""
-        self.sources[f"<python-input-{self._feeds}>"] = Source(step, parse(code))
+        name = f"<python-input-{self._feeds}>"
+        self._texts[name] = KeptSource(name, step, code)
 
-    def remember(self, worker: SandboxWorker, code: str) -> None:
+    def remember(self, worker: SandboxWorker) -> None:
         """The checker learns the program's names, of any type: what it inferred refuses `count = 5` after `= 0`."""
-        tree = parse(code)
+        tree = parse(self._texts[f"<python-input-{self._feeds}>"].text)
         names = frozenset(bound_names(tree)) - self.names if tree else frozenset()
         if not names:
             return

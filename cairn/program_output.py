@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOutput:
+    """What was printed: the beginning, the end, and how many characters in all."""
+
+    head: str = ""
+    tail: str = ""
+    total: int = 0
 
 
 class BoundedOutput:
@@ -29,6 +39,16 @@ class BoundedOutput:
         self._tail_chars += len(self._tail[-1])
         while self._tail and self._tail_chars - len(self._tail[0]) >= self._tail_limit:
             self._tail_chars -= len(self._tail.popleft())
+
+    def kept(self) -> KeptOutput:
+        """All that is needed to go on elsewhere."""
+        return KeptOutput("".join(self._head), self._kept_tail(), self.total)
+
+    def restore(self, kept: KeptOutput) -> None:
+        """An output that is still empty goes on from there."""
+        self.add(kept.head)
+        self.add(kept.tail)
+        self.total = kept.total
 
     @property
     def dropped(self) -> int:

@@ -1,19 +1,23 @@
-"""One program's run, driven from call to call by a thread of its own."""
+"""One program's run, driven from call to call by a thread; no thread is held while a call is awaited.
+
+A call whose answer must be awaited ends the thread's turn: it goes to the event loop, and a later turn goes on with the
+answer. In between the run may be moved to another worker, even to another process, by its dump.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cairn import sandbox_failure
 from cairn.plain_values import unfit_argument, unfit_result
-from cairn.program import Cancelled, CodeFailed, ExecutionResult, Finished, LimitReached, Limits, Run
+from cairn.program import Cancelled, CodeFailed, Crashed, ExecutionResult, Finished, LimitReached, Limits, Run
 from cairn.program_check import Conversation
 from cairn.program_errors import FOR_PROGRAMS, crossing
 from cairn.program_hints import hint_for
@@ -21,6 +25,7 @@ from cairn.program_output import BoundedOutput
 from cairn.sandbox_failure import GONE, Evidence
 from cairn.sandbox_files import ROOT, NotHandled, SandboxFiles
 from cairn.sandbox_worker import SandboxWorker, suspensions_allowed
+from cairn.session_dump import KeptRun
 
 if TYPE_CHECKING:
     from pydantic_monty import FunctionSnapshot, FutureSnapshot, MontyComplete, NameLookupSnapshot
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from cairn.external_functions import ExternalFunctions
 
     Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
+    Resume = Callable[[], Snapshot]  # lets the sandbox run to its next call or its end
 
 FLOOD_CHARS = 5_000_000  # a program that prints more than this is stopped
 VALUE_CHARS = 2_000
@@ -40,6 +46,20 @@ class Allowance:
         self._calls = limits.calls
         self._suspensions = suspensions_allowed(limits)
 
+    @property
+    def calls_left(self) -> int:
+        """How many calls may still be made."""
+        return self._calls
+
+    @property
+    def suspensions_left(self) -> int:
+        """How often the sandbox may still wait for the host."""
+        return self._suspensions
+
+    def restore(self, calls_left: int, suspensions_left: int) -> None:
+        """Goes on with what was left elsewhere."""
+        self._calls, self._suspensions = calls_left, suspensions_left
+
     def take_call(self) -> bool:
         """False when the task's calls are used up."""
         self._calls -= 1
@@ -49,6 +69,14 @@ class Allowance:
         """False when the programs made the sandbox wait for the host more often than any honest one does."""
         self._suspensions -= 1
         return self._suspensions >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedCall:
+    """A call that the program waits for; `go_on` takes what the awaitable gives or raises."""
+
+    name: str
+    awaitable: Awaitable[object]
 
 
 class _Ended(Exception):
@@ -68,27 +96,29 @@ class _Fault(Exception):
 
 
 class ProgramRun:
-    """Drives one program from call to call. Only `stop` and `figures` may be called from another thread."""
+    """Drives one program from call to call. `stop` and `figures` may be called from any thread, the rest from one."""
 
     def __init__(
         self,
         limits: Limits,
         allowance: Allowance,
-        worker: SandboxWorker,
+        worker: SandboxWorker | None,
         functions: ExternalFunctions,
-        loop: asyncio.AbstractEventLoop,
+        conversation: Conversation,
+        step: int,
     ) -> None:
         self._limits, self._allowance = limits, allowance
-        self._worker, self._functions, self._loop = worker, functions, loop
+        self._functions, self._conversation, self._step = functions, conversation, step
+        self._worker = worker
         self._output = BoundedOutput(limits.output_chars)
         self._files = SandboxFiles(functions.files, file_bytes=limits.file_bytes)
         self._started = time.monotonic()
         self._calls = 0
         self._sandbox_seconds = 0.0
-        self._memory_before = worker.memory_peak()
+        self._memory_before = worker.memory_peak() if worker else 0
         self._stopping = threading.Lock()
         self._stopped: Callable[[Run], ExecutionResult] | None = None
-        self._waiting: concurrent.futures.Future[object] | None = None
+        self._waiting: tuple[str, FunctionSnapshot] | None = None
 
     def figures(self) -> Run:
         """What every outcome has."""
@@ -96,50 +126,115 @@ class ProgramRun:
         return Run(self._output.text, self._output.dropped, seconds, self._calls)
 
     def stop(self, result: Callable[[Run], ExecutionResult]) -> None:
-        """Ends the program from outside: kills its worker, cancels the call it waits for. The first one counts."""
+        """Ends the program from outside, in the middle of a turn: kills its worker. The first one counts."""
         with self._stopping:
             self._stopped = self._stopped or result
-            waiting = self._waiting
-        self._worker.kill()
-        if waiting is not None:
-            waiting.cancel()
+        if self._worker is not None:
+            self._worker.kill()
 
-    def drive(self, code: str, conversation: Conversation, step: int) -> ExecutionResult:
-        """Blocks until the program has ended, one way or another. Raises what is not the program's doing."""
-        conversation.begin(code, step)
+    def lost(self, cause: Exception, *, repeatable: bool = True) -> ExecutionResult:
+        """What it means that the sandbox's state is gone while the program waited."""
+        from pydantic_monty import MontyError
+
+        if isinstance(cause, MontyError):
+            result = self._failed(cause)
+        else:
+            detail = f"the waiting program could not be taken up again: {cause}. {GONE}"
+            result = Crashed(self.figures(), detail)
+        return result if repeatable or not isinstance(result, Crashed) else replace(result, repeatable=False)
+
+    # ── turns: each blocks until the program has ended or waits ──
+
+    def begin(self, code: str) -> ExecutionResult | AwaitedCall:
+        """The first turn. Raises what is not the program's doing, as `go_on` does."""
+        self._conversation.begin(code, self._step)
+        session = self._here().session
+        options: Any = {"skip_type_check": True, "print_callback": self._print, "cwd": ROOT}
+        return self._turn(lambda: lambda: session.feed_start(code, **options))
+
+    def go_on(self, answer: Callable[[], object]) -> ExecutionResult | AwaitedCall:
+        """The next turn, with what the awaited call returns or raises."""
+        name, snapshot = self._waiting_for()
+        self._waiting = None
+        return self._turn(lambda: self._settled(snapshot, lambda: self._fit(name, answer())))
+
+    # ── from one worker to another, while a call is awaited ──
+
+    def image(self) -> bytes:
+        """The sandbox's state, as Monty dumps it."""
+        return self._waiting_for()[1].dump()
+
+    def kept(self) -> KeptRun:
+        """What Cairn itself must know to go on."""
+        seconds = time.monotonic() - self._started
+        output, files = self._output.kept(), self._files.gathered()
+        name = self._waiting_for()[0]
+        return KeptRun(self._step, name, self._calls, seconds, self._sandbox_seconds, output, files)
+
+    def restore(self, kept: KeptRun) -> None:
+        """A run that has not begun goes on from there, once it has been moved to a worker."""
+        self._started = time.monotonic() - kept.seconds
+        self._calls, self._sandbox_seconds = kept.calls, kept.sandbox_seconds
+        self._output.restore(kept.output)
+        self._files.restore(kept.files)
+
+    def move(self, worker: SandboxWorker, image: bytes) -> None:
+        """Goes on in another worker, which nothing was fed yet. Raises what Monty raises for an image it refuses."""
+        from pydantic_monty import FunctionSnapshot
+
+        memory_before = worker.memory_peak()
+        snapshot = worker.session.load_snapshot(image, print_callback=self._print)
+        if not isinstance(snapshot, FunctionSnapshot):
+            raise TypeError("the dump's program waits for no call")
+        self._worker, self._memory_before = worker, memory_before
+        self._waiting = snapshot.function_name, snapshot
+
+    def _waiting_for(self) -> tuple[str, FunctionSnapshot]:
+        if self._waiting is None:
+            raise RuntimeError("the program waits for nothing")
+        return self._waiting
+
+    def _here(self) -> SandboxWorker:
+        if self._worker is None:
+            raise RuntimeError("the program has no worker")
+        return self._worker
+
+    def _turn(self, prepare: Callable[[], Resume | AwaitedCall]) -> ExecutionResult | AwaitedCall:
         try:
-            result = self._result(code, conversation, step)
+            result = self._result(prepare)
         except _Fault as fault:
             raise fault.error from None
         if self._functions.submission is None and isinstance(result, Finished | CodeFailed):
-            conversation.remember(self._worker, code)
+            self._conversation.remember(self._here())
         return result
 
-    def _result(self, code: str, conversation: Conversation, step: int) -> ExecutionResult:
+    def _result(self, prepare: Callable[[], Resume | AwaitedCall]) -> ExecutionResult | AwaitedCall:
         try:
-            value = self._to_the_end(code)
+            value = self._to_the_end(prepare())
+            if isinstance(value, AwaitedCall):
+                return value
             self._store_files()
         except _Ended as ended:
             return (self._stopped or ended.result)(self.figures())
-        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+        except asyncio.CancelledError:
             return (self._stopped or _cancelled)(self.figures())
         except _Fault:
             raise
         except Exception as error:  # noqa: BLE001 - the sandbox raises its own errors and, misused, builtin ones
-            return self._failed(error, conversation, step)
+            return self._failed(error)
         return Finished(self.figures(), value=value)
 
-    def _failed(self, error: Exception, conversation: Conversation, step: int) -> ExecutionResult:
+    def _failed(self, error: Exception) -> ExecutionResult:
         from pydantic_monty import MontyError
 
         if self._stopped is not None:
             return self._stopped(self.figures())
-        growth = self._worker.memory_peak() - self._memory_before
+        growth = self._worker.memory_peak() - self._memory_before if self._worker else 0
         names, seconds = self._functions.names, self._sandbox_seconds
-        evidence = Evidence(self._limits, seconds, growth, step, conversation.sources, names)
+        evidence = Evidence(self._limits, seconds, growth, self._step, self._conversation.sources, names)
         result = sandbox_failure.outcome(error, self.figures(), evidence)
         if not isinstance(error, MontyError):  # raised on our side of the pipe: the sandbox still waits for an answer
-            self._worker.kill()
+            self._here().kill()
         if isinstance(result, CodeFailed):
             with suppress(_Ended):  # the program's own error tells more than a file that could not be written after it
                 self._store_files()
@@ -155,33 +250,33 @@ class ProgramRun:
         except Exception as error:
             raise _Fault(error) from error
 
-    def _to_the_end(self, code: str) -> str:
-        from pydantic_monty import FunctionSnapshot, MontyComplete, NameLookupSnapshot
+    def _to_the_end(self, step: Resume | AwaitedCall) -> str | AwaitedCall:
+        from pydantic_monty import MontyComplete
 
-        session = self._worker.session
-        snapshot = self._timed(
-            lambda: session.feed_start(code, skip_type_check=True, print_callback=self._print, cwd=ROOT)
-        )
-        while not isinstance(snapshot, MontyComplete):
-            if not self._allowance.take_suspension():
-                raise _Ended(lambda run: self._too_many_calls(run, "it made the sandbox wait for the host too often"))
-            if isinstance(snapshot, FunctionSnapshot):
-                resume = self._answer(snapshot)
-            elif isinstance(snapshot, NameLookupSnapshot):
-                resume = self._look_up(snapshot)
-            else:
-                resume = _refuse_futures(snapshot)
-            snapshot = self._timed(resume)
-        return _shown_value(snapshot)
+        while not isinstance(step, AwaitedCall):
+            snapshot = self._timed(step)
+            if isinstance(snapshot, MontyComplete):
+                return _shown_value(snapshot)
+            step = self._next(snapshot)
+        return step
 
-    def _timed(self, turn: Callable[[], Snapshot]) -> Snapshot:
+    def _next(self, snapshot: FunctionSnapshot | NameLookupSnapshot | FutureSnapshot) -> Resume | AwaitedCall:
+        from pydantic_monty import FunctionSnapshot, NameLookupSnapshot
+
+        if not self._allowance.take_suspension():
+            raise _Ended(lambda run: self._too_many_calls(run, "it made the sandbox wait for the host too often"))
+        if isinstance(snapshot, FunctionSnapshot):
+            return self._answer(snapshot)
+        return self._look_up(snapshot) if isinstance(snapshot, NameLookupSnapshot) else _refuse_futures(snapshot)
+
+    def _timed(self, resume: Resume) -> Snapshot:
         """One stretch in the sandbox, on the host's clock."""
         with self._stopping:
             if self._stopped is not None:
                 raise _Ended(self._stopped)
         began = time.monotonic()
         try:
-            snapshot = turn()
+            snapshot = resume()
         finally:
             self._sandbox_seconds += time.monotonic() - began
         if self._sandbox_seconds > self._limits.seconds + 1.0:  # the sandbox's own clock should have ended it
@@ -196,7 +291,7 @@ class ProgramRun:
 
     # ── answering ──
 
-    def _look_up(self, snapshot: NameLookupSnapshot) -> Callable[[], Snapshot]:
+    def _look_up(self, snapshot: NameLookupSnapshot) -> Resume:
         name = snapshot.variable_name
         if name not in self._functions.names:
             return snapshot.resume  # a NameError in the program
@@ -207,23 +302,30 @@ class ProgramRun:
         function.__name__ = name
         return lambda: snapshot.resume(value=function)
 
-    def _answer(self, snapshot: FunctionSnapshot) -> Callable[[], Snapshot]:
+    def _answer(self, snapshot: FunctionSnapshot) -> Resume | AwaitedCall:
         name, is_given = snapshot.function_name, snapshot.function_name in self._functions.names
         if name == "import":
             return _raising(snapshot, "ModuleNotFoundError", f"No module named '{snapshot.args[0]}'")
         if not is_given and not snapshot.is_os_function:
             return _raising(snapshot, "NameError", f"name '{name}' is not defined")
+        call = self._function_call if is_given else self._file_call
+        return self._settled(snapshot, lambda: call(name, snapshot.args, snapshot.kwargs))
+
+    def _settled(self, snapshot: FunctionSnapshot, compute: Callable[[], object]) -> Resume | AwaitedCall:
+        """How the sandbox goes on after a call: with its value, with its error, or later."""
         try:
-            call = self._function_call if is_given else self._file_call
-            value = call(name, snapshot.args, snapshot.kwargs)
+            value = compute()
         except NotHandled:
             return snapshot.resume_not_handled
         except FOR_PROGRAMS as error:
             return _raising(snapshot, *crossing(error))
-        except (_Ended, asyncio.CancelledError, concurrent.futures.CancelledError):
+        except (_Ended, asyncio.CancelledError):
             raise
         except Exception as error:
             raise _Fault(error) from error
+        if isinstance(value, AwaitedCall):
+            self._waiting = value.name, snapshot
+            return value
         return lambda: snapshot.resume({"return_value": value})
 
     def _file_call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> object:
@@ -237,8 +339,10 @@ class ProgramRun:
             raise TypeError(f"{name}(): {unfit}")
         self._files.before_call(name, (*arguments, *keywords.values()))
         value = self._functions.call(name, arguments, keywords)
-        if inspect.isawaitable(value):
-            value = self._awaited(value)
+        return AwaitedCall(name, value) if inspect.isawaitable(value) else self._fit(name, value)
+
+    def _fit(self, name: str, value: object) -> object:
+        """A result as it may be handed over. A submission ends the program."""
         submission = self._functions.submission
         if submission is not None:
             raise _Ended(lambda run: Finished(run, submission))
@@ -254,27 +358,6 @@ class ProgramRun:
     def _too_many_calls(self, run: Run, why: str) -> LimitReached:
         return LimitReached(run, "calls", self._limits.calls, f"{why}. {GONE}")
 
-    def _awaited(self, value: Awaitable[object]) -> object:
-        """The value, computed on the event loop while this thread waits; a stop cancels it."""
-
-        async def wait() -> object:
-            return await value
-
-        with self._stopping:
-            if self._stopped is not None:
-                _close(value)
-                raise _Ended(self._stopped)
-            self._waiting = asyncio.run_coroutine_threadsafe(wait(), self._loop)
-        try:
-            return self._waiting.result()
-        finally:
-            self._waiting = None
-
-
-def _close(value: Awaitable[object]) -> None:
-    if inspect.iscoroutine(value):
-        value.close()
-
 
 def _cancelled(run: Run) -> Cancelled:
     return Cancelled(run, "an external function was cancelled")
@@ -285,13 +368,13 @@ def _flooded(run: Run) -> LimitReached:
     return LimitReached(run, "output_chars", FLOOD_CHARS, detail)
 
 
-def _refuse_futures(snapshot: FutureSnapshot) -> Callable[[], Snapshot]:
+def _refuse_futures(snapshot: FutureSnapshot) -> Resume:
     """No answer of ours is a future, so none can be awaited; should one be, it fails instead of hanging."""
     failure: Mapping[str, str] = {"exc_type": "RuntimeError", "message": "nothing is pending"}
     return lambda: snapshot.resume(dict.fromkeys(snapshot.pending_call_ids, failure))  # type: ignore[arg-type]
 
 
-def _raising(snapshot: FunctionSnapshot, kind: str, message: str) -> Callable[[], Snapshot]:
+def _raising(snapshot: FunctionSnapshot, kind: str, message: str) -> Resume:
     return lambda: snapshot.resume({"exc_type": kind, "message": message})  # type: ignore[typeddict-item]
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cairn.changes import EntryKind
 from cairn.project_path import parent, project_path
+from cairn.session_dump import KeptFile
 
 if TYPE_CHECKING:
     from cairn.external_functions import ProgramFiles
@@ -95,6 +96,14 @@ class SandboxFiles:
     def forget(self) -> None:
         """What was gathered and not written is dropped: the program was stopped in the middle."""
         self._writing.clear()
+
+    def gathered(self) -> tuple[KeptFile, ...]:
+        """What is open for writing, for a program that goes on elsewhere."""
+        return tuple(KeptFile(path, bytes(each.content), each.stored) for path, each in self._writing.items())
+
+    def restore(self, files: Iterable[KeptFile]) -> None:
+        """Goes on with what was gathered elsewhere."""
+        self._writing = {file.path: _Writing(bytearray(file.content), file.stored) for file in files}
 
     # ── opening, reading, writing ──
 

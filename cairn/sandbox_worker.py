@@ -47,6 +47,7 @@ class SandboxWorker:
         self.pid = pid
         # A pidfd names this very process, so that a late kill never hits another one that got its number.
         self._pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        self._watcher: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._turn = threading.Lock()
         _LIVE.add(self)
@@ -72,12 +73,15 @@ class SandboxWorker:
     def watch(self, ended: Callable[[], None]) -> None:
         """Calls `ended` on the running loop once the process has ended; not where the system does not say so."""
         if self._pidfd is not None:
-            asyncio.get_running_loop().add_reader(self._pidfd, ended)
+            self._watcher = asyncio.get_running_loop()
+            self._watcher.add_reader(self._pidfd, ended)
 
     def unwatch(self) -> None:
         """Before it is closed; nothing happens if nobody watches."""
-        if self._pidfd is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None and self._pidfd is not None:
+            with suppress(RuntimeError):  # the loop is closed: it watches nothing any more
+                watcher.remove_reader(self._pidfd)
 
     @property
     def alive(self) -> bool:

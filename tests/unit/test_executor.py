@@ -601,7 +601,7 @@ async def test_a_worker_that_died_after_the_check_does_not_run_a_program_uncheck
     await session.execute("kept = 1")
     assert await session.check("print(kept)") == ()
     os.kill(await pid_of(session), 9)
-    while session._worker.alive:  # noqa: ASYNC110 - the system tells nobody
+    while session._held.worker.alive:  # noqa: ASYNC110 - the system tells nobody
         await asyncio.sleep(0.01)
     result = await session.execute("print(kept)")
 
@@ -623,7 +623,7 @@ async def test_cancelling_while_the_sandbox_starts_leaves_no_worker(functions):
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    assert [session._worker for session in sessions] == [None] * len(sessions)
+    assert [session._held.worker for session in sessions] == [None] * len(sessions)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt("ctrl-c"), SystemExit(3), GeneratorExit()])
@@ -679,7 +679,7 @@ async def test_a_worker_that_died_between_programs_is_replaced(session):
     await session.execute("x = 1")
     pid = await pid_of(session)
     os.kill(pid, 9)
-    while session._worker.alive:  # noqa: ASYNC110 - the system tells nobody
+    while session._held.worker.alive:  # noqa: ASYNC110 - the system tells nobody
         await asyncio.sleep(0.01)
 
     assert (await session.execute("x = 2\nprint(x)")).run.output == "2\n"
