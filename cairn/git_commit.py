@@ -155,6 +155,7 @@ def prepare_commit(root: Path, paths: Iterable[str], message: str) -> PreparedCo
     entries = tuple(git.entries())
     wanted = frozenset(prefix + path for path in paths)
     _require_clean_index(git, entries, wanted)
+    _require_names_of_their_own(git, wanted | {entry.path for entry in entries}, wanted)
     _require_this_repository(git, entries, wanted)
     known = frozenset(entry.path for entry in entries)
     ignored = git.ignored(sorted(wanted - known))
@@ -227,6 +228,24 @@ def _require_clean_index(git: _Git, entries: Sequence[_Entry], wanted: frozenset
             fix=("git commit   or   git restore --staged PATH   first, then try again.", WITHOUT),
             paths=tuple(staged),
         )
+
+
+def _require_names_of_their_own(git: _Git, every: Iterable[str], wanted: frozenset[str]) -> None:
+    """Told to ignore case, git commits a rename that only changes the case under the old name, or not at all."""
+    if git.text("config", "--type=bool", "--default=false", "core.ignoreCase") != "true":
+        return
+    folded: dict[str, list[str]] = {}
+    for path in sorted(every):
+        folded.setdefault(path.casefold(), []).append(path)
+    for path in sorted(wanted):
+        names = folded[path.casefold()]
+        if len(names) > 1:
+            raise Conflict(
+                f"git takes {' and '.join(names)} for one name here (core.ignoreCase). Nothing was written.",
+                "It cannot commit them by name.",
+                ("Accept without --commit, then use git mv.",),
+                paths=tuple(names),
+            )
 
 
 def _require_this_repository(git: _Git, entries: Sequence[_Entry], wanted: frozenset[str]) -> None:

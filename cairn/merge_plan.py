@@ -77,6 +77,10 @@ class Files(Protocol):
         """Everything in a folder; empty where there is none."""
         ...
 
+    def taken_for(self, path: str) -> str | None:
+        """The path that the disk takes for this one, spelled in another case; None where it tells case apart."""
+        ...
+
 
 def plan(
     changes: Iterable[Change], files: Files, *, tidy: bool = True, owners: Mapping[str, Owner] | None = None
@@ -221,6 +225,7 @@ class _Planner:
         """Everything decided; the folders' part is decided now."""
         self._make_room_for_new_files()
         self._remove_folders(tidy=tidy)
+        self._require_names_of_their_own()
         edits = tuple(edit for _, edit in sorted(self._edits.items()) if not same(edit.before, edit.after))
         return Plan(tuple(path for _, path in sorted(self._paths.items())), edits)
 
@@ -316,6 +321,15 @@ class _Planner:
             going |= {above for path in gone for above in folders_above(path)} - coming - self._wanted
         for path in sorted(going, key=lambda each: (-each.count("/"), each)):
             self._remove_folder(path)
+
+    def _require_names_of_their_own(self) -> None:
+        """On a disk that ignores case a new name must not be another spelling of one that stays."""
+        for path in [path for path, edit in self._edits.items() if edit.before is None and edit.after is not None]:
+            other = self._files.taken_for(path)
+            if other is not None and not self._goes(other):
+                self._clash(
+                    path, f"this disk takes it for '{other}', which differs only in the case of letters and stays"
+                )
 
     def _remove_folder(self, path: str) -> None:
         edit = self._edits.get(path)

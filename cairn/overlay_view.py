@@ -261,7 +261,8 @@ class OverlayView:
             folder = parent(folder)
         names = [under(folder, name) for name in self.children(self.folder(folder), include_ignored=False)]
         few = len(path) ** 2 * len(names) <= NEAR_PAIRS
-        near = difflib.get_close_matches(path, names, n=1, cutoff=NEAR) if few else []
+        same = [name for name in names if name.casefold() == path.casefold()]
+        near = same or (difflib.get_close_matches(path, names, n=1, cutoff=NEAR) if few else [])
         meant = f", but there is '{near[0]}'" if near else ""
         shows = "list_dir()" if folder == "." else f"list_dir('{folder}')"
         return FileNotFoundError(f"no file '{path}'{meant}; {shows} shows what is there")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cairn.changes import EntryKind
+from cairn.exact_names import is_spelled_so
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not block the opening
@@ -37,7 +38,7 @@ def look_at(root: Path, path: str) -> DiskEntry | None:
         if error.errno in _ABSENT:
             return None
         raise refused(path, error) from error
-    return _entry(found)
+    return _entry(found) if is_spelled_so(root, path) else None
 
 
 def look(root: Path, path: str) -> DiskEntry | None:
@@ -67,6 +68,8 @@ def read(root: Path, path: str, *, limit: int) -> tuple[DiskEntry, bytes] | None
 
     A file that another process is writing meanwhile is read again until it holds still.
     """
+    if not is_spelled_so(root, path):
+        return None
     try:
         folder, name = _open_folder_of(root, path)
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Self
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import DiskFull, StorageProblem
+from cairn.exact_names import ignores_case, listed_as
 from cairn.file_attributes import Attributes, attributes_of
 from cairn.project_path import parent
 
@@ -83,6 +84,7 @@ class ProjectFiles:
     def __init__(self, root: Path) -> None:
         with naming(str(root)):
             self._root = os.open(root, FOLDER & ~os.O_NOFOLLOW)
+        self._ignores_case = ignores_case(root)
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +117,8 @@ class ProjectFiles:
                 if make:
                     with suppress(FileExistsError):
                         os.mkdir(name, dir_fd=above)
+                elif self._ignores_case and listed_as(above, name) != name:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
                 below = os.open(name, FOLDER, dir_fd=above)
             finally:
                 if above != self._root:
@@ -127,11 +131,29 @@ class ProjectFiles:
         above, name = parent(path), path.rpartition("/")[2]
         try:
             with self.folder(above) as folder:
+                if self._ignores_case and listed_as(folder, name) != name:
+                    return None
                 return look_in(folder, name, path)
         except OSError as error:
             if error.errno in NO_SUCH:
                 return None
             raise Unusual(path, f"cannot be read: {os.strerror(error.errno or 0)}") from error
+
+    def taken_for(self, path: str) -> str | None:
+        """The path that the disk takes for this one, spelled in another case; None where it tells case apart."""
+        if not self._ignores_case:
+            return None
+        spelled = "."
+        for name in path.split("/"):
+            try:
+                with self.folder(spelled) as folder:
+                    found = listed_as(folder, name)
+            except OSError:
+                return None
+            if found is None:
+                return None
+            spelled = found if spelled == "." else f"{spelled}/{found}"
+        return None if spelled == path else spelled
 
     def names(self, path: str) -> frozenset[str]:
         """Everything in a folder, hidden and ignored files included; empty where there is no such folder."""

@@ -26,6 +26,9 @@ class TreeFiles:
             content = folder()
         return None if content is None else Found(content, OWNER)
 
+    def taken_for(self, path: str) -> str | None:
+        return next((each for each in self.tree if each != path and each.lower() == path.lower()), None)
+
     def names(self, path: str) -> frozenset[str]:
         below = [each[len(path) + 1 :] for each in (*self.tree, *self.unusual) if each.startswith(f"{path}/")]
         return frozenset(each.partition("/")[0] for each in below)
