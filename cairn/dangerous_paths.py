@@ -20,7 +20,7 @@ from typing import Any
 from cairn.changes import Change, Content, EntryKind
 from cairn.errors import NotAllowed, UsageProblem
 from cairn.glob_pattern import glob_pattern
-from cairn.project_path import RESERVED
+from cairn.project_path import is_reserved
 
 _NAMED = 3  # in a command that is shown
 _SPECIAL_BITS = 0o6000
@@ -192,7 +192,7 @@ def _here(change: Change) -> Content | None:
 
 
 def _is_reserved(path: str) -> bool:
-    return any(part in RESERVED for part in path.lower().split("/"))
+    return any(map(is_reserved, path.split("/")))
 
 
 def _reasons_of_name(path: str) -> Iterator[str]:

@@ -6,9 +6,15 @@ read, by `overlay.py`.
 
 from __future__ import annotations
 
+import re
+
 NAME_BYTES = 255  # NAME_MAX of ext4, APFS (in UTF-8) and NTFS
 PATH_BYTES = 4096
 RESERVED = (".git", ".cairn")
+# A disk that came from elsewhere may take these for the same: Windows leaves out dots and blanks at the end and what
+# follows a colon, and has short names; macOS leaves out characters that nobody sees. Git refuses them too.
+_OTHER_SPELLINGS = re.compile(r"(\.git|\.cairn|git~\d+|cairn~\d+)[ .]*(:.*)?", re.DOTALL)
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 
 
 def project_path(path: object) -> str:
@@ -30,9 +36,16 @@ def project_path(path: object) -> str:
     for part in parts:
         if len(part.encode()) > NAME_BYTES:
             raise ValueError(f"a name in the path is longer than {NAME_BYTES} bytes: '{part[:40]}...'")
-        if part.lower() in RESERVED:
+        if is_reserved(part):
             raise PermissionError(f"'{path}' is inside {part}/, which programs may not touch")
     return "/".join(parts) or "."
+
+
+def is_reserved(name: str) -> bool:
+    """True for the folders that no program may touch, in every spelling that some disk takes for theirs."""
+    if name[:1] not in ".gGcC" and name.isascii():
+        return False
+    return _OTHER_SPELLINGS.fullmatch(_UNSEEN.sub("", name).lower()) is not None
 
 
 def _require_writable_text(path: str) -> None:

@@ -14,7 +14,7 @@ from cairn.changes import EntryKind
 from cairn.git_repository import Tracked
 from cairn.ignore_scope import DECIDING, Scope, Verdict, scope_of_root
 from cairn.project_disk import look_at, refused
-from cairn.project_path import RESERVED
+from cairn.project_path import is_reserved
 
 
 def walk_files(root: Path, under: str = ".", *, include_ignored: bool = False) -> Iterator[str]:
@@ -65,7 +65,7 @@ def is_shown_name(name: str) -> bool:
             name.encode()
         except UnicodeEncodeError:
             return False
-    return name[:1] != "." or name.lower() not in RESERVED
+    return not is_reserved(name)
 
 
 # ── walking ──
