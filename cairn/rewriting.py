@@ -48,9 +48,7 @@ class Rewriting:
 
     def carry_out(self) -> None:
         """All of it, synced. On any error whatever was done stays until `take_back`."""
-        for edit in self._by_age():
-            with naming(edit.path):
-                self._waiting.stage(edit)
+        self._waiting.stage(*self._by_age())
         for path, step in self._steps(self.edits):
             with naming(path):
                 step()
