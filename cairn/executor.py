@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import inspect
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cairn.dump_key import dump_key
 from cairn.held_worker import HeldWorker, StateLost
+from cairn.open_files import make_room
 from cairn.program import (
     Cancelled,
     CodeFailed,
@@ -76,6 +76,7 @@ class AgentExecutor:
         `dumps` keeps the state while another session has the worker; without it this process does. Should it get
         lost, `rebuild` runs the earlier programs again.
         """
+        make_room()
         conditions = Conditions(functions.stubs, self.limits, now or datetime.now(UTC), seed)
         session = ExecutionSession(
             self.limits, functions, conditions, self._pool or shared_pool(), dumps or MemoryDumps(), rebuild
@@ -331,12 +332,12 @@ class ExecutionSession:
         """Turns of a thread, and between them calls that are awaited here, while the worker rests."""
         outcome = await self._turned(run, turn)
         while isinstance(outcome, AwaitedCall):
-            answer = await self._answered(run, outcome)
+            await self._answered(run, outcome)
             try:
                 await self._held.take(run.move)
             except StateLost as lost:
                 return run.lost(lost.cause, repeatable=not self._stuck)
-            outcome = await self._turned(run, partial(run.go_on, answer))
+            outcome = await self._turned(run, partial(run.go_on, outcome.result))
         return outcome
 
     async def _from_there(self, run: ProgramRun, answer: Callable[[], object]) -> ExecutionResult:
@@ -353,40 +354,36 @@ class ExecutionSession:
         try:
             await settled_or_cancelled(work, lambda: run.stop(_stopped))
         except asyncio.CancelledError:
-            work.add_done_callback(_close_call)
+            if work.done() and not work.cancelled() and not work.exception():
+                await self._give_up(work.result())
             raise
         finally:
-            self._stuck = not work.done()
+            self._stuck = self._stuck or not work.done()
         return work.result()
 
-    async def _answered(self, run: ProgramRun, call: AwaitedCall) -> Callable[[], object]:
-        """What the awaited call comes to. Meanwhile the worker rests; should it die, the call is cancelled."""
-        asked = asyncio.ensure_future(call.awaitable)
+    async def _give_up(self, outcome: ExecutionResult | AwaitedCall) -> None:
+        """No call goes on for a program that does not."""
+        if isinstance(outcome, AwaitedCall) and not outcome.task.done():
+            outcome.task.cancel()
+            await settled(outcome.task)
+            self._stuck = not outcome.task.done()
+
+    async def _answered(self, run: ProgramRun, call: AwaitedCall) -> None:
+        """Waits for what the call comes to. Meanwhile the worker rests; should it die, the call is cancelled."""
         self._held.rest(lambda: self._kept(run.kept()), run.image)
         try:
-            either: set[asyncio.Future[Any]] = {asked, self._held.watched()}
+            either: set[asyncio.Future[Any]] = {call.task, self._held.watched()}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not asked.done():
-                asked.cancel()
-                await settled(asked)
-                self._stuck = not asked.done()
-        if asked.done() and not asked.cancelled():
-            error = asked.exception()
+            await self._give_up(call)
+        if call.task.done() and not call.task.cancelled():
+            error = call.task.exception()
             if error is not None and not isinstance(error, FOR_PROGRAMS):
                 raise error  # no program's to catch, so it need not be taken up again
-        return asked.result
 
 
 def _load_between(worker: SandboxWorker, image: bytes) -> None:
     worker.session.load_session(image)
-
-
-def _close_call(turn: asyncio.Future[ExecutionResult | AwaitedCall]) -> None:
-    """A call that the program made while it was stopped is never begun."""
-    call = None if turn.cancelled() or turn.exception() else turn.result()
-    if isinstance(call, AwaitedCall) and inspect.iscoroutine(call.awaitable):
-        call.awaitable.close()
 
 
 def _stopped(run: Run) -> Cancelled:

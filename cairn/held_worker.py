@@ -48,6 +48,7 @@ class HeldWorker:
         self._key: int | None = None
         self._spare: SealedDump | None = None
         self._outlives = False
+        self._rests = asyncio.Event()
 
     # ── taking it up ──
 
@@ -81,6 +82,7 @@ class HeldWorker:
         if self._opening is not None:
             await settled_or_cancelled(self._opening, lambda: None)
         await self._pool.take(self)
+        self._rests.clear()
         self._unwatch()
         worker = self.worker
         if worker is not None and not worker.alive:
@@ -153,6 +155,7 @@ class HeldWorker:
         """The pool may park it from now on, by what `kept` says and `image` dumps."""
         self._kept, self._image = kept, image
         self._pool.rest(self)
+        self._rests.set()
 
     def watched(self) -> asyncio.Future[None]:
         """Done as soon as the resting worker has died, in whatever way but by parking."""
@@ -203,7 +206,8 @@ class HeldWorker:
             self._spare = work.result()
 
     async def keep(self) -> int:
-        """Parks the resting worker such that its dump outlives the session; the key finds it again."""
+        """Parks the worker, as soon as it rests, such that its dump outlives the session; the key finds it again."""
+        await self._rests.wait()
         await self._pool.park(self)
         if self._lost is not None or self._key is None:
             raise StorageProblem("The waiting program could not be kept.", f"{self._lost or 'It has no dump'}.")

@@ -1,7 +1,8 @@
 """One program's run, driven from call to call by a thread; no thread is held while a call is awaited.
 
-A call whose answer must be awaited ends the thread's turn: it goes to the event loop, and a later turn goes on with the
-answer. In between the run may be moved to another worker, even to another process, by its dump.
+A call whose answer must be awaited goes to the event loop. If the answer does not come within moments the thread's turn
+ends, and a later turn goes on with it. In between the run may be moved to another worker, even to another process, by
+its dump.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cairn import sandbox_failure
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
     Resume = Callable[[], Snapshot]  # lets the sandbox run to its next call or its end
 
+MOMENT_SECONDS = 0.01  # an answer from the journal comes sooner, one of a model or a person does not
 FLOOD_CHARS = 5_000_000  # a program that prints more than this is stopped
 VALUE_CHARS = 2_000
 
@@ -71,12 +73,39 @@ class Allowance:
         return self._suspensions >= 0
 
 
-@dataclass(frozen=True, slots=True)
 class AwaitedCall:
-    """A call that the program waits for; `go_on` takes what the awaitable gives or raises."""
+    """A call that the event loop awaits. It is begun by the thread that makes it, and ended by whoever waits longer."""
 
-    name: str
-    awaitable: Awaitable[object]
+    def __init__(self, name: str, awaitable: Awaitable[object], loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self._awaitable = awaitable
+        self._task: asyncio.Future[object] | None = None
+        self._done = threading.Event()
+        try:
+            loop.call_soon_threadsafe(self._begin)
+        except RuntimeError:  # the loop is closed, and with it whoever wanted to know
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._awaitable)
+        self._task.add_done_callback(lambda _task: self._done.set())
+
+    def came_soon(self) -> bool:
+        """Waits in the thread, for moments. True when `result` has it."""
+        return self._done.wait(MOMENT_SECONDS)
+
+    @property
+    def task(self) -> asyncio.Future[object]:
+        """For the event loop, which has begun it before it hears of it."""
+        if self._task is None:
+            raise RuntimeError("the call has not begun")
+        return self._task
+
+    def result(self) -> object:
+        """What it came to, or raises."""
+        return self.task.result()
 
 
 class _Ended(Exception):
@@ -110,6 +139,7 @@ class ProgramRun:
         self._limits, self._allowance = limits, allowance
         self._functions, self._conversation, self._step = functions, conversation, step
         self._worker = worker
+        self._loop = asyncio.get_running_loop()
         self._output = BoundedOutput(limits.output_chars)
         self._files = SandboxFiles(functions.files, file_bytes=limits.file_bytes)
         self._started = time.monotonic()
@@ -339,7 +369,10 @@ class ProgramRun:
             raise TypeError(f"{name}(): {unfit}")
         self._files.before_call(name, (*arguments, *keywords.values()))
         value = self._functions.call(name, arguments, keywords)
-        return AwaitedCall(name, value) if inspect.isawaitable(value) else self._fit(name, value)
+        if not inspect.isawaitable(value):
+            return self._fit(name, value)
+        call = AwaitedCall(name, value, self._loop)
+        return self._fit(name, call.result()) if call.came_soon() else call
 
     def _fit(self, name: str, value: object) -> object:
         """A result as it may be handed over. A submission ends the program."""
