@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cairn import text_editor
@@ -166,12 +166,9 @@ class HunkDialog:
         if self._all_named([part for number in numbers for part in self._answers.questions[number].parts]):
             self._answers.take_file()
 
-    def _all_named(self, parts: Iterable[Part]) -> bool:
+    def _all_named(self, parts: Sequence[Part]) -> bool:
         """True when every dangerous path among these was named, here or in the command."""
-        touched = {part.path for part in parts}
-        selection = self._answers.selection(parts)
-        alone = Selection(tuple(part for part in selection.parts if part.path in touched))
-        for danger in self._unnamed(alone, self.allowed):
+        for danger in self._unnamed(self._answers.with_them(parts), self.allowed):
             self._say(f"{danger.path}: {danger.why}.")
             if danger.never:
                 self._say("It cannot be taken.")

@@ -450,9 +450,9 @@ class Answers:
             raise ValueError("it has no lines")
         return hunk.edited(text, NONE.union(*(edits_in(pieces) for pieces in others)))
 
-    def selection(self, more: Iterable[Part] = ()) -> Selection:
-        """What is taken so far, and `more`."""
-        every = Selection.joined([*(part for parts in self._taken for part in parts or ()), *more])
+    def selection(self) -> Selection:
+        """What is taken so far."""
+        every = Selection.joined(part for parts in self._taken for part in parts or ())
         changes, accepted = {change.path: change for change in self._undecided.changes}, self._undecided.taken.by_path()
         return Selection(
             tuple(
@@ -460,6 +460,12 @@ class Answers:
                 for part in every.parts
             )
         )
+
+    def with_them(self, parts: Sequence[Part]) -> Selection:
+        """These parts and what else is taken so far of the same changes."""
+        paths = {part.path for part in parts}
+        taken = (part for others in self._taken for part in others or () if part.path in paths)
+        return Selection.joined([*taken, *parts])
 
     def _decide(self, parts: tuple[Part, ...]) -> None:
         self._taken[self.at] = parts

@@ -241,6 +241,18 @@ def fits(changes: ChangeSet, taken: Selection, more: Selection) -> bool:
     return True
 
 
+def clash(one: Selection, other: Selection) -> bool:
+    """True when both cannot be accepted at once: a piece is in both, or what is edited in one is too near the other."""
+    if one.everything or other.everything:
+        return bool(one) and bool(other)
+    theirs = other.by_path()
+    for part in one.parts:
+        pieces = theirs.get(part.path, NONE)
+        if pieces and (part.pieces & pieces or Aspect.WHOLE in part.pieces | pieces or not apart(part.pieces | pieces)):
+            return True
+    return False
+
+
 def _edits_fit(change: Change, taken: Pieces, more: Pieces) -> bool:
     every = frozenset(pieces_of(change))
     about = [span for span in spans_in(every) if any(each.covers(span) for each in edits_in(more))]

@@ -213,6 +213,18 @@ class OperationLog:
             for before, after in [(before_and_after[:3], before_and_after[3:])]
         )
 
+    def moves_since(self, identifier: int) -> tuple[dict[str, str], ...]:
+        """New names by old ones, for each later operation in effect that renamed something."""
+        rows = self._db.execute(
+            "SELECT operation, moved_from, path FROM edit JOIN operation ON operation.id = edit.operation"
+            " WHERE operation > ? AND moved_from IS NOT NULL AND state IN (?, ?) ORDER BY operation",
+            (identifier, OperationState.APPLIED, OperationState.UNDOING),
+        )
+        found: dict[int, dict[str, str]] = {}
+        for operation, old, new in rows:
+            found.setdefault(operation, {})[self._own(old)] = self._own(new)
+        return tuple(found.values())
+
     def accepted(self, task_id: str) -> Selection:
         """What the accepts of a task that are in effect took of its changes."""
         rows = self._db.execute(
@@ -222,6 +234,12 @@ class OperationLog:
         ).fetchall()
         parts = [Part(path, frozenset(self._pieces(pieces))) for path, pieces in rows if path is not None]
         return Selection.joined(parts, everything=len(parts) < len(rows))
+
+    def part(self, identifier: int) -> Selection:
+        """What one accept took of its task's changes."""
+        rows = self._db.execute("SELECT path, pieces FROM part WHERE operation = ?", (identifier,)).fetchall()
+        parts = [Part(path, frozenset(self._pieces(pieces))) for path, pieces in rows]
+        return Selection.joined(parts, everything=not rows)
 
     def _pieces(self, text: str) -> Iterator[Piece]:
         try:

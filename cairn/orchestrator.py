@@ -14,7 +14,7 @@ from cairn.changes import Change, ChangeSet
 from cairn.dangerous_paths import dangers, require_allowed
 from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.git_diff import stat
-from cairn.hunks import Selection, Undecided, fits, remaining, rest, under, with_what_they_need
+from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal, copy_first_steps
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
@@ -358,9 +358,10 @@ class Orchestrator:
         target = every.get(number)
         if target is None or not target.in_effect or (accept := self._accept_behind(target)).in_effect:
             return
+        mine = self.project.part(accept.id)
         for since in every.values():
-            shared = set(since.paths) & set(accept.paths) and since.task_id == accept.task_id
-            if since.id > accept.id and since.undoes is None and since.in_effect and shared:
+            again = since.undoes is None and since.in_effect and since.task_id == accept.task_id
+            if again and clash(mine, self.project.part(since.id)):
                 raise IllegalMove(
                     f"Operation {number} is out of date: task {accept.task_id} was accepted again since.",
                     f"Operation {since.id} did that.",

@@ -11,9 +11,9 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cairn.changes import Change, ChangeSet, EntryKind
@@ -22,7 +22,7 @@ from cairn.git_repository import is_git_folder, is_repository
 from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
-from cairn.project_files import Edit, ProjectFiles, naming
+from cairn.project_files import Edit, ProjectFiles, Unusual, naming
 from cairn.rewriting import Rewriting
 from cairn.waiting_files import Changed
 
@@ -169,7 +169,7 @@ class Project:
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             target = _undoable(log.every(), which)
-            edits = log.edits(target.id)
+            edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
             owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
             planned = plan(_inverse(edits), files, tidy=False, owners=owners)
             _require_clean(
@@ -212,6 +212,11 @@ class Project:
             return Selection()
         with self._log() as log:
             return log.accepted(task_id)
+
+    def part(self, operation_id: int) -> Selection:
+        """What an accept took of its task's changes, in effect or not."""
+        with self._log() as log:
+            return log.part(operation_id)
 
     def unrecorded(self) -> tuple[Operation, ...]:
         """Accepts whose present state the task ledger has not followed yet; `in_effect` says which it is."""
@@ -373,6 +378,34 @@ def _figures(planned: Plan, *, folders: bool) -> tuple[tuple[str, ...], tuple[st
         shown.decided(Decision.MERGE),
         shown.decided(Decision.ALREADY),
     )
+
+
+def _where_they_are_now(
+    edits: Sequence[Edit], moves: Sequence[Mapping[str, str]], files: ProjectFiles
+) -> tuple[Edit, ...]:
+    """The edits with the names that later operations gave to files which are not under their own any more."""
+    return tuple(
+        replace(edit, path=path)
+        if (path := _name_now(edit, moves)) != edit.path and _is_gone(edit.path, files)
+        else edit
+        for edit in edits
+    )
+
+
+def _name_now(edit: Edit, moves: Sequence[Mapping[str, str]]) -> str:
+    path = edit.path
+    # What the operation renamed itself has to be where that left it, or its old name and the new ones make a knot.
+    if edit.moved_from is None and edit.after is not None and edit.after.kind is not EntryKind.DIRECTORY:
+        for each in moves:
+            path = each.get(path, path)
+    return path
+
+
+def _is_gone(path: str, files: ProjectFiles) -> bool:
+    try:
+        return files.look(path) is None
+    except Unusual:
+        return False
 
 
 def _inverse(edits: Sequence[Edit]) -> Iterator[Change]:

@@ -298,7 +298,8 @@ cairn undo TASK1   takes that part back.
 
 
 def test_answers_that_are_none_and_moving_about(reviewed, project, cairn):
-    moves = ["?", "x", "yes", "", "k", "s", "e", "g9", "g", "5", "/tool", "/nowhere", "/(", "J", "K", "j", "k", "q"]
+    moves = ["?", "x", "yes", "", "k", "s", "e", "g9", "g", "5", "/tool", "/nowhere", "/(", "J", "K", "j", "k"]
+    moves += ["y", "K", "n", "K", "q"]
 
     assert cairn("accept", "--hunks", stdin=answers(*moves)).err == snapshot("""\
 diff --git a/README.md b/README.md
@@ -383,7 +384,25 @@ rename to lib/tool.py
 (4/6) Take this hunk [y,n,q,a,d,k,K,j,J,g,/,e,?]? k
 rename from src/tool.py
 rename to lib/tool.py
-(3/6) Take this rename [y,n,q,a,d,k,K,j,J,g,/,?]? q
+(3/6) Take this rename [y,n,q,a,d,k,K,j,J,g,/,?]? y
+@@ -1,3 +1,3 @@
+ # TODO: speed
+ def run():
+-    return 1
++    return 2
+(4/6) Take this hunk [y,n,q,a,d,k,K,j,J,g,/,e,?]? K
+rename from src/tool.py
+rename to lib/tool.py
+(3/6) Take this rename (taken so far) [y,n,q,a,d,k,K,j,J,g,/,?]? n
+@@ -1,3 +1,3 @@
+ # TODO: speed
+ def run():
+-    return 1
++    return 2
+(4/6) Take this hunk [y,n,q,a,d,k,K,j,J,g,/,e,?]? K
+rename from src/tool.py
+rename to lib/tool.py
+(3/6) Take this rename (left so far) [y,n,q,a,d,k,K,j,J,g,/,?]? q
 Nothing was taken; all of it stays in review.
 """)
 
@@ -567,6 +586,31 @@ def test_hunks_and_a_commit_of_what_was_taken(repository, cairn):
     assert screen.out.splitlines()[0] == "Accepted part of TASK1: 1 file changed."
     names = subprocess.run(["git", "show", "--format=%s", "--name-only"], capture_output=True, text=True, check=True)
     assert names.stdout == "Some\n\nlib/new.py\n"
+
+
+def test_a_part_is_not_put_back_beside_another_accept_of_the_same_lines(reviewed, project, cairn):
+    task, before = reviewed
+    part = ("accept", task, "lib/tool.py")
+    cairn(*part, "--hunks", stdin=answers("n", "y"))
+    cairn(*part, "--hunks", stdin=answers("y"))
+    changed = tree(project)
+    assert cairn("undo", "--op", "1").code == 0
+    assert tree(project)["lib/tool.py"] == before["src/tool.py"]
+    cairn(*part)
+    assert tree(project) == changed
+
+    assert cairn("undo", "--op", "3") == snapshot(Screen(
+    code=1,
+    out="",
+    err="""\
+cairn: Operation 3 is out of date: task TASK1 was accepted again since.
+  Operation 4 did that.
+  cairn undo --op 4   takes that back first.
+""",
+))
+    assert cairn("undo", "--op", "4").code == 0
+    assert cairn("undo", "--op", "3").code == 0
+    assert tree(project) == changed
 
 
 def test_a_task_that_is_not_in_review_is_not_asked_about(reviewed, cairn):

@@ -9,6 +9,7 @@ import pytest
 
 from cairn.errors import CairnError, Conflict, UsageProblem
 from cairn.git_commit import message_for, prepare_commit
+from tests.content_trees import folder, link, text
 
 MESSAGE = "Subject\n\nCairn-Task: bcdfgh\n"
 ODD = (
@@ -401,3 +402,36 @@ def test_a_message_is_kept_as_it_is_whatever_the_settings_say(repository):
     commit(repository, "README.md", message="# heading\n\n# 3 is fixed\n\nCairn-Task: x\n")
 
     assert git(repository, "log", "-1", "--format=%B").strip() == "# heading\n\n# 3 is fixed\n\nCairn-Task: x"
+
+
+# -- foreseen ----------------------------------------------------------------------------------------------------------
+
+
+def foreseen(root, **contents):
+    given = {name.replace("_", "."): content for name, content in contents.items()}
+    return prepare_commit(root, given, MESSAGE).would_hold(given)
+
+
+def test_what_a_commit_would_hold_is_judged_as_git_does(repository):
+    files = {"same.txt": "s\n", "other.txt": "o\n", "run.sh": "r\n", "gone.txt": "g\n", "crlf.txt": "c\n"}
+    for name, data in files.items():
+        (repository / name).write_text(data)
+    (repository / "link.txt").symlink_to("same.txt")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "more")
+    given = {
+        "same_txt": text("s\n"), "other_txt": text("other\n"), "run_sh": text("r\n", 0o755), "gone_txt": None,
+        "crlf_txt": text("c\r\n"), "link_txt": link("same.txt"), "new_txt": text(""), "never_txt": None,
+    }  # fmt: skip
+
+    assert foreseen(repository, **given) == ("crlf.txt", "gone.txt", "new.txt", "other.txt", "run.sh")
+    git(repository, "config", "core.autocrlf", "true")
+    git(repository, "config", "core.fileMode", "false")
+    assert foreseen(repository, **given) == ("gone.txt", "new.txt", "other.txt")
+    assert foreseen(repository, link_txt=link("other"), same_txt=folder()) == ("link.txt", "same.txt")
+
+
+def test_a_first_commit_would_hold_every_file(project):
+    git(project, "init", "-q")
+
+    assert foreseen(project, README_md=text("x\n"), gone_txt=None) == ("README.md",)

@@ -21,6 +21,7 @@ from cairn.hunks import (
     Selection,
     bound_together,
     chosen,
+    clash,
     fits,
     left,
     pieces_of,
@@ -228,3 +229,19 @@ def test_what_is_taken_or_not_there_does_not_fit():
     assert not fits(changes, taken, Selection((Part("new.py", WHOLE),)))
     assert not fits(changes, Selection.whole(changes), taken)
     assert not fits(changes, Selection(), Selection((Part("old.py", WHOLE),)))
+
+
+def test_two_parts_clash_when_both_have_a_piece_or_an_edit_is_too_near():
+    def part(*pieces, path="a"):
+        return Selection((Part(path, frozenset(pieces)),))
+
+    everything, edit = Selection(everything=True), Edited(0, 3, b"x\n")
+
+    assert not clash(part(FIRST), part(LAST))
+    assert not clash(part(FIRST), part(FIRST, path="b"))
+    assert clash(part(FIRST, Aspect.NAME), part(LAST, Aspect.NAME))
+    assert clash(part(*WHOLE), part(LAST))
+    assert clash(everything, part(LAST))
+    assert not clash(everything, Selection())
+    assert clash(part(FIRST, edit), part(Span(3, 4, 3, 3)))
+    assert not clash(part(FIRST, edit), part(Span(4, 5, 4, 4)))

@@ -10,6 +10,7 @@ import pytest
 from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import Conflict, IllegalMove, ModelCallFailed, NotFound, UsageProblem
 from cairn.external_functions import function_reference
+from cairn.hunks import Selection
 from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator, Parts
 from cairn.program import CodeFailed, Finished
@@ -123,6 +124,17 @@ def test_a_failing_model_fails_the_task_and_keeps_what_earlier_steps_wrote(desk)
     assert task.status is TaskStatus.FAILED
     assert task.reason
     assert task.outcome.files_changed == 1
+
+
+def test_an_accept_of_nothing_out_of_something_is_refused(desk, project):
+    made = desk()
+    review = made.run(WRITES)
+
+    with pytest.raises(Conflict):
+        made.orchestrator.accept(review.task, Selection())
+
+    assert made.orchestrator.project.operations() == ()
+    assert not (project / "new.txt").exists()
 
 
 def test_accept_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_next_command(desk, project):
