@@ -123,7 +123,7 @@ class OverlayView:
     def _step(self, above: Place, path: str, inode: Inode | None, *, gone: bool, pin: Pin | None) -> Place:
         hidden = not above.base_below
         shows = not hidden and not gone
-        disk = project_disk.look_at(self._root, path) if shows and above.on_disk and _asks_disk(inode, pin) else None
+        disk = project_disk.look(self._root, path) if shows and above.on_disk and _asks_disk(inode, pin) else None
         base = self._base_entry(path, pin, disk) if shows else None
         base_below = base is not None and base.kind is EntryKind.DIRECTORY
         place = Place(
@@ -202,10 +202,9 @@ class OverlayView:
         """A folder's entries by name, `path` of each being its name."""
         found: dict[str, Entry] = {}
         if place.on_disk:
-            for name in tree_walk.list_names(self._root, place.path, include_ignored=include_ignored):
-                disk = project_disk.look_at(self._root, under(place.path, name))
-                if disk is not None:
-                    found[name] = _entry(name, disk)
+            names = tree_walk.list_names(self._root, place.path, include_ignored=include_ignored)
+            on_disk = project_disk.look_in(self._root, place.path, names)
+            found = {name: _entry(name, disk) for name, disk in on_disk.items()}
         if place.base_below:
             self._apply_pins(place.path, found, include_ignored=include_ignored)
             for name in self._delta.whiteouts_in(place.path):

@@ -8,14 +8,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cairn.changes import EntryKind
 from cairn.exact_names import is_spelled_so
+from cairn.project_path import parent
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not block the opening
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY  # needs no right to list
 _TRIES = 3
 
 
@@ -30,34 +34,69 @@ class DiskEntry:
     inode: int
 
 
-def look_at(root: Path, path: str) -> DiskEntry | None:
-    """What stands there now, the last name not followed; the caller has just looked at every folder above it."""
+def look(root: Path, path: str) -> DiskEntry | None:
+    """What stands there now, the last name not followed; None also where a folder above it is a link or missing."""
+    folder, _, name = path.rpartition("/")
+    return look_in(root, folder or ".", [name]).get(name)
+
+
+def look_in(root: Path, folder: str, names: Iterable[str]) -> dict[str, DiskEntry]:
+    """What stands in one folder under these names, as `look` sees it; without those that are not there."""
+    found: dict[str, DiskEntry] = {}
+    path = folder
     try:
-        found = os.lstat(f"{root}/{path}" if path != "." else root)
+        with _passed(root, folder) as descriptor:
+            for name in names:
+                path = name if folder == "." else f"{folder}/{name}"
+                entry = _look(descriptor, name)
+                if entry is not None and is_spelled_so(root, path):
+                    found[name] = entry
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise refused(path, error) from error
+    return found
+
+
+def _look(folder: int, name: str) -> DiskEntry | None:
+    try:
+        return _entry(os.lstat(name, dir_fd=folder))
     except OSError as error:
         if error.errno in _ABSENT:
             return None
-        raise refused(path, error) from error
-    return _entry(found) if is_spelled_so(root, path) else None
+        raise
 
 
-def look(root: Path, path: str) -> DiskEntry | None:
-    """What stands there now; None also where a folder above it is a link or missing."""
-    parts = path.split("/")
-    for count in range(1, len(parts)):
-        above = look_at(root, "/".join(parts[:count]))
-        if above is None or above.kind is not EntryKind.DIRECTORY:
-            return None
-    return look_at(root, path)
+@contextmanager
+def listed(root: Path, folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """A folder's entries, to be asked inside only. OSError where it, or one above it, is no folder or a link."""
+    with _passed(root, parent(folder)) as above:
+        name = "." if folder == "." else folder.rpartition("/")[2]
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _passed(root: Path, folder: str) -> Iterator[int]:
+    """A descriptor of the folder to look in, each one on the way opened without following links."""
+    current = os.open(root, _PASS & ~os.O_NOFOLLOW)
+    try:
+        for name in folder.split("/") if folder != "." else ():
+            below = os.open(name, _PASS, dir_fd=current)
+            os.close(current)
+            current = below
+        yield current
+    finally:
+        os.close(current)
 
 
 def all_names(root: Path, folder: str) -> list[tuple[str, bool]]:
     """Everything in a folder, also what programs do not see, each with whether it is a folder; none if it is none."""
-    found = look(root, folder)
-    if found is None or found.kind is not EntryKind.DIRECTORY:
-        return []
     try:
-        with os.scandir(root / folder) as entries:
+        with listed(root, folder) as entries:
             return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     except OSError:
         return []
@@ -70,24 +109,18 @@ def read(root: Path, path: str, *, limit: int) -> tuple[DiskEntry, bytes] | None
     """
     if not is_spelled_so(root, path):
         return None
+    above, _, name = path.rpartition("/")
     try:
-        folder, name = _open_folder_of(root, path)
+        with _passed(root, above or ".") as folder:
+            for _ in range(_TRIES - 1):
+                found = _read_at(folder, name, path, limit=limit)
+                if found is None or _entry(os.lstat(name, dir_fd=folder)) == found[0]:
+                    return found
+            return _read_at(folder, name, path, limit=limit)
     except OSError as error:
         if error.errno in _ABSENT:
             return None
         raise refused(path, error) from error
-    try:
-        for _ in range(_TRIES - 1):
-            found = _read_at(folder, name, path, limit=limit)
-            if found is None or _entry(os.lstat(name, dir_fd=folder)) == found[0]:
-                return found
-        return _read_at(folder, name, path, limit=limit)
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        raise refused(path, error) from error
-    finally:
-        os.close(folder)
 
 
 def too_large(path: str, size: int, limit: int) -> ValueError:
@@ -115,19 +148,6 @@ def _entry(found: os.stat_result) -> DiskEntry | None:
     else:
         return None
     return DiskEntry(kind, mode, found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-def _open_folder_of(root: Path, path: str) -> tuple[int, str]:
-    """A descriptor of the folder above, each one on the way opened without following links."""
-    *folders, name = path.split("/")
-    current = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for folder in folders:
-        try:
-            below = os.open(folder, _OPEN | os.O_DIRECTORY, dir_fd=current)
-        finally:
-            os.close(current)
-        current = below
-    return current, name
 
 
 def _read_at(folder: int, name: str, path: str, *, limit: int) -> tuple[DiskEntry, bytes] | None:

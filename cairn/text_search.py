@@ -7,6 +7,7 @@ but the standard library.
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import os
 import re
@@ -21,6 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -70,7 +73,7 @@ def search(
     _require_line_pattern(pattern)
     run = _Run(tuple(engine or _engine()), pattern, limits)
     on_disk, changed = _places(overlay, path, limits, include_ignored=include_ignored)
-    hits = run.over(overlay.root, on_disk)
+    hits = _really_inside(overlay.root, run.over(overlay.root, on_disk), limits)
     if changed:
         with tempfile.TemporaryDirectory(prefix="cairn-search-") as folder:
             _lay_out(Path(folder), changed)
@@ -113,6 +116,35 @@ def _places(
         elif (data := shadowed[name]) is not None and _is_file(overlay, name) and len(data) <= limits.file_bytes:
             changed[name] = data
     return on_disk, changed
+
+
+def _really_inside(root: Path, hits: Sequence[Hit], limits: SearchLimits) -> list[Hit]:
+    """The hits whose line a file of the project has: the engine follows a folder that meanwhile became a link."""
+    from cairn import project_disk  # not at the top: as a script this file has only the standard library
+
+    found: list[Hit] = []
+    for name, of_file in groupby(hits, key=attrgetter("file")):
+        try:
+            read = project_disk.read(root, name, limit=limits.file_bytes)
+        except (OSError, ValueError):
+            continue
+        if read is not None and read[0].kind == "file":
+            lines = _lines(read[1])
+            found += [
+                hit for hit in of_file if hit.line <= len(lines) and _shown(_decoded(lines[hit.line - 1])) == hit.text
+            ]
+    return found
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """As ripgrep counts them; text in UTF-16 is searched as if it were UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+
+
+def _decoded(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
 
 
 def _is_file(overlay: Overlay, name: str) -> bool:

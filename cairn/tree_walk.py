@@ -13,7 +13,7 @@ from pathlib import Path
 from cairn.changes import EntryKind
 from cairn.git_repository import Tracked
 from cairn.ignore_scope import DECIDING, Scope, Verdict, scope_of_root
-from cairn.project_disk import look_at, refused
+from cairn.project_disk import listed, look, refused
 from cairn.project_path import is_reserved
 
 
@@ -103,18 +103,22 @@ def _names_in(root: Path, folder: str, scope: Scope | None) -> tuple[list[tuple[
     if scope is not None and scope.only_tracked and scope.tracked is not None:
         return list(_tracked_names(root, folder, scope.tracked)), DECIDING
     try:
-        with os.scandir(root if folder == "." else root / folder) as found:
+        with listed(root, folder) as found:
             entries = list(found)
-    except (FileNotFoundError, NotADirectoryError):
+            shown = [
+                (e.name, e.is_dir(follow_symlinks=False)) for e in entries if is_shown_name(e.name) and _is_plain(e)
+            ]
+    except PermissionError:
+        raise
+    except OSError:  # no folder, or a link by now
         return [], frozenset()
-    shown = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries if is_shown_name(e.name) and _is_plain(e)]
     return shown, DECIDING.intersection(entry.name for entry in entries)
 
 
 def _tracked_names(root: Path, folder: str, tracked: Tracked) -> Iterator[tuple[str, bool]]:
     for encoded in tracked.names_in(folder.encode()):
         name = os.fsdecode(encoded)
-        there = look_at(root, _under(folder, name)) if is_shown_name(name) else None
+        there = look(root, _under(folder, name)) if is_shown_name(name) else None
         if there is not None:
             yield name, there.kind is EntryKind.DIRECTORY
 

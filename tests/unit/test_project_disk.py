@@ -88,7 +88,7 @@ def test_a_file_that_grows_over_the_limit_is_refused(root, monkeypatch):
 def test_a_path_longer_than_the_system_takes_does_not_exist(root):
     path = "/".join(["x" * 250] * 20)
     assert read(root, path) is None
-    assert project_disk.look_at(root, path) is None
+    assert project_disk.look(root, path) is None
 
 
 def test_errors_name_the_path_as_the_program_knows_it(root):

@@ -286,3 +286,37 @@ def test_the_engine_without_ripgrep_writes_what_ripgrep_would(
         {"type": "summary", "data": {}},
     ]
     assert written.err == "re: missing ), unterminated subpattern at position 0\n"
+
+
+def test_a_folder_that_became_a_link_right_before_the_engine_looked_gives_nothing(
+    overlay: Overlay, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "elsewhere/deep/c.py").write_text("\n\n  needle = 2 # of somebody else\n")
+    swap = (
+        f"mv src kept && ln -s ../elsewhere src && exec {ripgrep()} --json --no-config --no-ignore --hidden" + ' "$@"'
+    )
+
+    hits = search(overlay, "needle", engine=("sh", "-c", swap, "rg"))
+
+    assert (root / "src").is_symlink()
+    assert [hit.file for hit in hits if hit.file.startswith("src/")] == []
+    assert Hit("a.py", 2, "print('needle')") in hits
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("\ufeffneedle\nx".encode("utf-16-le"), "needle"),
+        ("\ufeffx\nneedle ä".encode("utf-16-be"), "needle ä"),
+        (b"\xff needle \xc3\r\n", "� needle �"),
+        (b"a\rneedle\n", "a\rneedle"),
+        (b"needle" + b"x" * 2_000 + b"\n", "needle" + "x" * 994 + "…"),
+    ],
+)
+def test_a_line_that_was_found_is_known_again_however_it_is_written(
+    overlay: Overlay, root: Path, data: bytes, line: str
+) -> None:
+    (root / "new.txt").write_bytes(data)
+
+    assert [hit.text for hit in search(overlay, "needle", "new.txt")] == [line]

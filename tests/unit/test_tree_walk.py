@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cairn import tree_walk
 from cairn.overlay_contract import lay_out
 from cairn.tree_walk import is_ignored, is_shown_name, list_names, walk_files
 
@@ -222,8 +223,8 @@ def test_an_ignored_folder_costs_what_git_tracks_in_it_and_no_more(tmp_path, mon
     git(root, "init", "-q")
     git(root, "add", "-f", "big/kept", ".gitignore")
     scanned = []
-    real = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda place: scanned.append(os.path.relpath(place, root)) or real(place))
+    real = tree_walk.listed
+    monkeypatch.setattr(tree_walk, "listed", lambda root, folder: scanned.append(folder) or real(root, folder))
     assert list(walk_files(root)) == [".gitignore", "big/kept"]
     assert scanned == ["."]
 
