@@ -170,8 +170,9 @@ class TaskFile:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self.path = path
-        self.connection = connection
         self.read_only = read_only
+        self._connection = connection
+        self._rests = False
 
     @classmethod
     def create(cls, path: Path, *, base: Path) -> TaskFile:
@@ -193,6 +194,20 @@ class TaskFile:
             file.close()
             raise
         return file
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """SQLite's own; opened anew after a rest."""
+        if self._rests:
+            self._connection = connect(self.path, create=False, read_only=self.read_only)
+            self._rests = False
+        return self._connection
+
+    def rest(self) -> None:
+        """Holds no memory and no descriptor until the next use: 300 KB and three, which a thousand tasks would feel."""
+        if not self._rests and not self._connection.in_transaction:
+            self._connection.close()
+            self._rests = True
 
     def transaction(self) -> _Transaction:
         """Everything inside commits at once or not at all; an inner one that raises takes back its own part only."""
@@ -263,7 +278,9 @@ class TaskFile:
 
     def close(self) -> None:
         """Leaves one plain file, without -wal, once the last connection to it closes."""
-        self.connection.close()
+        if not self._rests:
+            self._connection.close()
+        self._rests = False
 
     def __enter__(self) -> Self:
         return self

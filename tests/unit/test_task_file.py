@@ -269,3 +269,27 @@ def test_the_file_opens_in_the_agentfs_sdk_with_the_same_bytes(tmp_path):
         assert overlay.read("src/from_sdk") == b"written by the SDK"
         assert "src/from_sdk" in overlay.changes().paths
         assert overlay.read("big") == contents["big"]
+
+
+def test_a_file_that_rests_opens_itself_again_and_stays_closed_once_closed(tmp_path, file):
+    file.kv_set("key", 1)
+    file.rest()
+    file.rest()
+    assert file.kv_get("key") == 1
+    with file.transaction():
+        file.kv_set("key", 2)
+        file.rest()  # in a transaction it does not
+        file.kv_set("other", 3)
+    file.rest()
+    file.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        file.kv_get("key")
+    with TaskFile.open(file.path) as again:
+        assert (again.kv_get("key"), again.kv_get("other")) == (2, 3)
+
+
+def test_a_file_that_vanished_while_it_rested_is_told(file):
+    file.rest()
+    file.path.unlink()
+    with pytest.raises(StorageProblem):
+        file.kv_get("key")
