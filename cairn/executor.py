@@ -35,6 +35,7 @@ from cairn.program import (
 from cairn.program_check import Conversation
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.program_lint import lint, parse, refusal
+from cairn.program_rewrite import Rewritten, rewritten
 from cairn.program_run import Allowance, AwaitedCall, ProgramRun
 from cairn.sandbox_failure import GONE
 from cairn.sandbox_worker import SandboxWorker, in_thread
@@ -221,9 +222,10 @@ class ExecutionSession:
     async def check(self, code: str) -> tuple[Problem, ...]:
         """Every reason why the program would not run as it is written; nothing of it runs."""
         async with self._taking_turns():
-            return await self._check(code)
+            return await self._check(rewritten(code, self._functions.names))
 
-    async def _check(self, code: str) -> tuple[Problem, ...]:
+    async def _check(self, said: Rewritten) -> tuple[Problem, ...]:
+        code = said.text
         if code == self._conversation.checked:
             return ()
         refused = refusal(code)
@@ -232,7 +234,7 @@ class ExecutionSession:
         found = lint(code, self._functions.names)
         worker = await self._ready()
         try:
-            work = in_thread(lambda: self._conversation.check(worker, code, self._functions.names))
+            work = in_thread(lambda: self._conversation.check(worker, said, self._functions.names))
             await settled_or_cancelled(work, worker.kill, CHECK_SECONDS)
             problems = _merged(found, tuple(self._explained(problem) for problem in work.result()))
             if not problems:
@@ -252,10 +254,11 @@ class ExecutionSession:
     async def execute(self, code: str, *, step: int = 1) -> ExecutionResult:
         """Runs the program to its end, its submission, or the host's. Raises only what is not the program's doing."""
         async with self._taking_turns():
-            problems = await self._check(code)
+            said = rewritten(code, self._functions.names)
+            problems = await self._check(said)
             worker = await self._ready()
-            if not problems and code != self._conversation.checked:  # the checked worker died meanwhile
-                problems = await self._check(code)
+            if not problems and said.text != self._conversation.checked:  # the checked worker died meanwhile
+                problems = await self._check(said)
                 worker = await self._ready()
             if self._refused is not None:
                 refused, self._refused = self._refused, None
@@ -264,7 +267,7 @@ class ExecutionSession:
             if problems:
                 await self._let_rest(worker)
                 return _refused(problems)
-            return await self._run(worker, code, step)
+            return _with_notes(await self._run(worker, said.text, step), said)
 
     async def _run(self, worker: SandboxWorker, code: str, step: int) -> ExecutionResult:
         run = ProgramRun(self.limits, self._allowance, worker, self._functions, self._conversation, step)
@@ -395,6 +398,11 @@ def _merged(found: tuple[Problem, ...], checked: tuple[Problem, ...]) -> tuple[P
     lines = {problem.line for problem in found}
     kept = [*found, *(problem for problem in checked if problem.line not in lines)]
     return tuple(sorted(dict.fromkeys(kept), key=lambda problem: (problem.line, problem.column)))
+
+
+def _with_notes(result: ExecutionResult, said: Rewritten) -> ExecutionResult:
+    notes = tuple(map(str, said.rewrites))
+    return replace(result, run=replace(result.run, notes=notes)) if notes else result
 
 
 def _refused(problems: tuple[Problem, ...]) -> CodeFailed:

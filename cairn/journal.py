@@ -418,7 +418,7 @@ def result_from_json(text: str) -> ExecutionResult:
     """The value that `result_to_json` was given."""
     fields: dict[str, Any] = json.loads(text)
     kind = _OUTCOMES[fields.pop("outcome")]
-    fields["run"] = Run(**fields["run"])
+    fields["run"] = Run(**{**fields["run"], "notes": tuple(fields["run"].get("notes", ()))})
     submitted = fields.get("submission")
     if submitted is not None:
         fields["submission"] = Submission(submitted["summary"], tuple(submitted["changed_files"]))

@@ -74,13 +74,14 @@ class Run:
     """What every outcome has: how long, how much output, how many calls.
 
     `output` is the printed text, bounded; `output_dropped` counts the characters that did not fit.
-    `seconds` is sandbox plus host time of this program.
+    `seconds` is sandbox plus host time of this program. `notes` say what of it was run in other words.
     """
 
     output: str = ""
     output_dropped: int = 0
     seconds: float = 0.0
     calls: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

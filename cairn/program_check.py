@@ -15,6 +15,7 @@ from typing import Any
 from cairn.program import Problem
 from cairn.program_hints import hint_for
 from cairn.program_lint import bound_names, parse
+from cairn.program_rewrite import AT_HAND, Rewritten, shim, shim_class
 from cairn.program_types import STUBS, UNKNOWN, type_problems
 from cairn.sandbox_failure import Source
 from cairn.sandbox_files import ROOT
@@ -62,11 +63,13 @@ class Conversation:
         """What the worker's checker must know."""
         return f"{STUBS}\ndef {self.gate}() -> None: ...\n{functions}"
 
-    def check(self, worker: SandboxWorker, code: str, functions: frozenset[str]) -> tuple[Problem, ...]:
+    def check(self, worker: SandboxWorker, said: Rewritten, functions: frozenset[str]) -> tuple[Problem, ...]:
         """Compiles and type-checks behind a gate: a call that suspends before the first line, and is never answered."""
         from pydantic_monty import MontyCrashedError, MontyTypingError
 
+        code = said.text
         try:
+            self._supply(worker, said)
             report = self._gated(worker, code, skip_type_check=False)
         except MontyTypingError as error:
             problems = type_problems(error.display(), parse(code), functions, shift=1)
@@ -78,6 +81,20 @@ class Conversation:
         except MontyCrashedError:
             return _UNCHECKABLE
         return report
+
+    def _supply(self, worker: SandboxWorker, said: Rewritten) -> None:
+        """Feeds what the program needs and the sandbox lacks, unless an earlier program's name stands there."""
+        for name in said.shims:
+            known = shim_class(name)
+            if known not in self.names:
+                worker.session.feed_run(shim(name), skip_type_check=True, print_callback=_nowhere)
+                worker.session.feed_run(f"{known}: {UNKNOWN}", print_callback=_nowhere)
+                self.names |= {known}
+        missing = [name for name in said.unbound if name not in self.names]
+        if missing:
+            statements = "\n".join(AT_HAND[name] for name in missing)
+            worker.session.feed_run(statements, print_callback=_nowhere)
+            self.names |= set(missing)
 
     def _gated(self, worker: SandboxWorker, code: str, *, skip_type_check: bool) -> tuple[Problem, ...]:
         from pydantic_monty import FunctionSnapshot, MontyRuntimeError, MontySyntaxError

@@ -32,7 +32,7 @@ def lint(code: str, functions: frozenset[str] = frozenset()) -> tuple[Problem, .
     tree = parse(code)
     if tree is None:  # a syntax error, or syntax newer than this Python: the sandbox's compiler decides
         return ()
-    program = _Program(tree, functions)
+    program = ParsedProgram(tree, functions)
     found = {_problem(*each) for check in _CHECKS for each in check(program)}
     return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
 
@@ -110,7 +110,7 @@ def _problem(node: ast.AST, message: str, hint: str) -> Problem:
     return Problem(getattr(node, "lineno", 0), getattr(node, "col_offset", -1) + 1, message, hint)
 
 
-class _Program:
+class ParsedProgram:
     """A parsed program with what several checks ask about it, found once."""
 
     def __init__(self, tree: ast.Module, functions: frozenset[str]) -> None:
@@ -140,6 +140,10 @@ class _Program:
         if isinstance(call.func, ast.Name) and call.func.id not in self.modules:
             return "" if call.func.id in self.bound else call.func.id
         return self.path_of(call.func)
+
+    def is_given(self, node: ast.AST) -> bool:
+        """True for a call of an external function."""
+        return isinstance(node, ast.Call) and self.name_of(node) in self.given
 
     def suspends(self, node: ast.AST) -> bool:
         """True for an expression that, called, calls a function of the host."""
@@ -225,7 +229,7 @@ def _calls_file_method(call: ast.Call) -> bool:
 # ── what the compiler refuses ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _statements(program: _Program) -> Iterator[Found]:
+def _statements(program: ParsedProgram) -> Iterator[Found]:
     for node in program.nodes:
         match node:
             case ast.Yield() | ast.YieldFrom():
@@ -242,7 +246,7 @@ def _statements(program: _Program) -> Iterator[Found]:
                 yield node, "type aliases are not supported", "leave the alias out; annotations are not needed."
 
 
-def _classes(program: _Program) -> Iterator[Found]:
+def _classes(program: ParsedProgram) -> Iterator[Found]:
     for node in program.nodes:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -268,7 +272,7 @@ def _class_body(inner: ast.stmt) -> Iterator[Found]:
 # ── imports and members ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _imports(program: _Program) -> Iterator[Found]:
+def _imports(program: ParsedProgram) -> Iterator[Found]:
     for node in program.nodes:
         if not isinstance(node, ast.Import | ast.ImportFrom) or _optional(program, node):
             continue
@@ -292,7 +296,7 @@ def _from_import(node: ast.ImportFrom) -> Iterator[Found]:
             yield node, f"module {module} has no {alias.name}", hint
 
 
-def _optional(program: _Program, node: ast.AST) -> bool:
+def _optional(program: ParsedProgram, node: ast.AST) -> bool:
     """True where the program expects the import to fail, or never runs it."""
     place: ast.AST | None = node
     while place is not None and place not in program.may_fail:
@@ -319,7 +323,7 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
     return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
 
-def _members(program: _Program) -> Iterator[Found]:
+def _members(program: ParsedProgram) -> Iterator[Found]:
     for node in program.nodes:
         if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
             continue
@@ -328,6 +332,8 @@ def _members(program: _Program) -> Iterator[Found]:
             yield node, f"module {owner} has no {node.attr}", hint
         elif owner:
             continue
+        elif isinstance(node.value, ast.Name) and node.value.id.startswith("cairn_"):
+            continue  # a shim, which has what the sandbox lacks
         elif node.attr in hints.MISSING_METHODS and node.attr not in program.bound:
             yield node, f"there is no method {node.attr}", hints.MISSING_METHODS[node.attr]
         else:
@@ -340,7 +346,7 @@ _NO_ATTRIBUTE = frozenset(
 _ERROR_ATTRIBUTES = frozenset({"errno", "strerror", "filename", "msg", "pos", "lineno", "add_note", "with_traceback"})
 
 
-def _attributes(program: _Program, node: ast.Attribute) -> Iterator[Found]:
+def _attributes(program: ParsedProgram, node: ast.Attribute) -> Iterator[Found]:
     name = node.value.id if isinstance(node.value, ast.Name) else ""
     if node.attr in _NO_ATTRIBUTE and node.attr not in program.bound:
         yield (
@@ -354,7 +360,7 @@ def _attributes(program: _Program, node: ast.Attribute) -> Iterator[Found]:
         yield node, f"errors have no {node.attr} here", f"use str({name})."
 
 
-def _names(program: _Program) -> Iterator[Found]:
+def _names(program: ParsedProgram) -> Iterator[Found]:
     missing = hints.MISSING_BUILTINS.keys() - program.bound - program.given
     for node in program.nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in missing:
@@ -364,20 +370,20 @@ def _names(program: _Program) -> Iterator[Found]:
 # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _callbacks(program: _Program) -> Iterator[Found]:
+def _callbacks(program: ParsedProgram) -> Iterator[Found]:
     for call in program.calls:
-        for callback in _callbacks_of(program, call):
+        for callback in callbacks_of(program, call):
             if program.suspends(callback):
                 what = f"{_shown(callback)} cannot be called from inside {_shown(call.func)}"
                 yield callback, what, hints.NO_CALLBACKS
-            elif _is_method_value(program, callback):
+            elif is_method_value(program, callback):
                 yield callback, f"{_shown(callback)} is not a value", hints.METHOD_VALUE
     for node in program.nodes:
         if isinstance(node, ast.ClassDef):
             yield from _special_methods(program, node)
 
 
-def _special_methods(program: _Program, node: ast.ClassDef) -> Iterator[Found]:
+def _special_methods(program: ParsedProgram, node: ast.ClassDef) -> Iterator[Found]:
     for inner in node.body:
         if not isinstance(inner, _Function) or inner.name not in {"__str__", "__repr__", "__next__", "__hash__"}:
             continue
@@ -391,7 +397,8 @@ _FIRST_IS_CALLBACK = frozenset(
 )
 
 
-def _callbacks_of(program: _Program, call: ast.Call) -> Iterator[ast.expr]:
+def callbacks_of(program: ParsedProgram, call: ast.Call) -> Iterator[ast.expr]:
+    """What the sandbox's own functions call in this call, and where nothing of the host can be called."""
     name = program.name_of(call)
     if name in _FIRST_IS_CALLBACK and call.args:
         yield call.args[0]
@@ -408,7 +415,8 @@ _TYPE_NAMES = frozenset(each.__name__ for each in _BUILTIN_TYPES)
 _METHODS = frozenset(name for each in _BUILTIN_TYPES for name in dir(each) if not name.startswith("_"))
 
 
-def _is_method_value(program: _Program, node: ast.expr) -> bool:
+def is_method_value(program: ParsedProgram, node: ast.expr) -> bool:
+    """True for `str.lower` or `counts.get` without brackets: methods of built-in types are no values here."""
     if not isinstance(node, ast.Attribute) or program.path_of(node):
         return False
     if isinstance(node.value, ast.Name) and node.value.id in _TYPE_NAMES - program.bound:
@@ -416,17 +424,13 @@ def _is_method_value(program: _Program, node: ast.expr) -> bool:
     return node.attr in _METHODS and node.attr not in program.bound
 
 
-def _awaits(program: _Program) -> Iterator[Found]:
+def _awaits(program: ParsedProgram) -> Iterator[Found]:
     for node in program.nodes:
-        if isinstance(node, ast.Await) and _is_given(program, node.value):
+        if isinstance(node, ast.Await) and program.is_given(node.value):
             yield node, "this call needs no await", hints.ANSWERS_AT_ONCE
     for call in program.calls:
-        if program.name_of(call) in {"asyncio.gather", "asyncio.run"} and any(_is_given(program, a) for a in call.args):
+        if program.name_of(call) in {"asyncio.gather", "asyncio.run"} and any(program.is_given(a) for a in call.args):
             yield call, f"{_shown(call.func)} takes no function you are given", hints.ANSWERS_AT_ONCE
-
-
-def _is_given(program: _Program, node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and program.name_of(node) in program.given
 
 
 _EXCEPTIONS = frozenset(
@@ -434,7 +438,7 @@ _EXCEPTIONS = frozenset(
 )
 
 
-def _exceptions(program: _Program) -> Iterator[Found]:
+def _exceptions(program: ParsedProgram) -> Iterator[Found]:
     for call in program.calls:
         if program.name_of(call) not in _EXCEPTIONS:
             continue
@@ -446,7 +450,7 @@ def _exceptions(program: _Program) -> Iterator[Found]:
             yield call, f"{_shown(call.func)} is given something that is not one string", hints.ONE_STRING
 
 
-def _library_calls(program: _Program) -> Iterator[Found]:
+def _library_calls(program: ParsedProgram) -> Iterator[Found]:
     for call in program.calls:
         check = _CALL_CHECKS.get(program.name_of(call))
         if check is not None:
@@ -455,7 +459,7 @@ def _library_calls(program: _Program) -> Iterator[Found]:
             yield from _method_call(program, call, call.func.attr)
 
 
-def _next_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+def _next_call(_program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     first = call.args[0] if call.args else None
     lists = {"map", "filter", "zip", "enumerate"}
     eager = isinstance(first, ast.GeneratorExp | ast.ListComp) or (
@@ -465,22 +469,22 @@ def _next_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
         yield call, "next() of a list; generator expressions, map and filter make lists here", hints.NEXT_OF_LIST
 
 
-def _json_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+def _json_call(_program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     for keyword in call.keywords:
         if keyword.arg in {"default", "cls", "object_hook", "object_pairs_hook", "parse_float", "parse_int"}:
             yield call, f"{_shown(call.func)} has no argument {keyword.arg}", hints.NO_DEFAULT
 
 
-def _sub_call(program: _Program, call: ast.Call) -> Iterator[Found]:
+def _sub_call(program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     yield from _replacement(program, call, _argument(call, 1, "repl"))
 
 
-def _replacement(program: _Program, call: ast.Call, value: ast.expr | None) -> Iterator[Found]:
+def _replacement(program: ParsedProgram, call: ast.Call, value: ast.expr | None) -> Iterator[Found]:
     if isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in program.defined):
         yield call, "re.sub takes no function as its replacement", hints.SUB_CALLABLE
 
 
-def _open_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+def _open_call(_program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     for keyword in call.keywords:
         if keyword.arg not in {None, "file", "mode", "encoding", "newline"}:
             yield call, f"open() has not the argument {keyword.arg}", hints.OPEN_ARGUMENTS
@@ -494,20 +498,20 @@ def _open_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
             yield call, "open() cannot read and write at once", hints.hint_for("update modes")
 
 
-def _print_call(program: _Program, call: ast.Call) -> Iterator[Found]:
+def _print_call(program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     target = _argument(call, len(call.args), "file")
     nowhere = target is None or (isinstance(target, ast.Constant) and target.value is None)
     if not nowhere and target is not None and program.path_of(target) not in {"sys.stdout", "sys.stderr"}:
         yield call, "print() cannot write to a file", "use f.write(text + '\\n')."
 
 
-def _dataclass_call(_program: _Program, call: ast.Call) -> Iterator[Found]:
+def _dataclass_call(_program: ParsedProgram, call: ast.Call) -> Iterator[Found]:
     for keyword in call.keywords:
         if keyword.arg in {"order", "slots", "kw_only", "unsafe_hash", "weakref_slot", "match_args"}:
             yield call, f"@dataclass has no option {keyword.arg}", "leave that option of @dataclass out."
 
 
-def _method_call(program: _Program, call: ast.Call, method: str) -> Iterator[Found]:
+def _method_call(program: ParsedProgram, call: ast.Call, method: str) -> Iterator[Found]:
     if method in {"read_text", "write_text"} and (call.keywords or len(call.args) > (method == "write_text")):
         yield call, f"{method}() has no argument for encoding or errors", hints.PATH_TEXT_KEYWORDS
     elif method == "sub" and call.args:
@@ -528,7 +532,7 @@ def _shown(node: ast.expr) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004 - a short quote
 
 
-_CallCheck = Callable[[_Program, ast.Call], Iterator[Found]]
+_CallCheck = Callable[[ParsedProgram, ast.Call], Iterator[Found]]
 _CALL_CHECKS: Mapping[str, _CallCheck] = MappingProxyType(
     {
         "next": _next_call,
@@ -540,7 +544,7 @@ _CALL_CHECKS: Mapping[str, _CallCheck] = MappingProxyType(
     }
 )
 
-_CHECKS: tuple[Callable[[_Program], Iterator[Found]], ...] = (
+_CHECKS: tuple[Callable[[ParsedProgram], Iterator[Found]], ...] = (
     _statements,
     _classes,
     _imports,

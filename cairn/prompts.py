@@ -21,8 +21,9 @@ from cairn.program import (
 )
 
 MODULES = (
-    "re json math datetime time collections itertools functools dataclasses typing copy random hashlib base64 "
-    "binascii csv bisect decimal unicodedata tomllib os pathlib sys asyncio"
+    "re json math os itertools functools collections random time hashlib base64 csv copy sys bisect decimal textwrap "
+    "string difflib fnmatch glob heapq operator statistics contextlib (suppress) shutil pprint;\n"
+    "  with an import: datetime dataclasses typing pathlib binascii unicodedata tomllib asyncio io (StringIO)"
 )
 _NAMED_FILES = 20
 
@@ -71,16 +72,14 @@ project's code or tests.
 comes back.
 
 # The language: a subset of Python 3
-- Import what you use. Only these modules exist: {modules}. No ast, inspect, textwrap, difflib, string, fnmatch, \
-glob, io, enum, contextlib, subprocess.
-- Not there: yield, del (pop or slice instead), inheritance (so no exceptions of your own), nested classes, \
-@property, @staticmethod, @classmethod, import *. Plain classes and @dataclass work.
-- Methods of built-in types are no values: write key=lambda s: s.lower(), not key=str.lower. Generator expressions \
-are lists: write [x for x in xs if p(x)][:1], not next(...).
-- re.sub takes a replacement string only; to compute one, loop over re.finditer and join the pieces. No re.subn, \
-re.VERBOSE, str.translate, str.format_map, json default=.
-- The functions above work in loops, comprehensions and your own functions, but not inside map, filter, sorted(key=) \
-or another callback. Their errors are built-in ones: catch Exception, print it, go on with the next file.
+- Modules: {modules}. The first line of these needs no import, nor do Path, Counter, defaultdict, deque, namedtuple. \
+No ast, inspect, enum, subprocess, no third-party module.
+- Not there: yield, inheritance (so no exceptions of your own), nested classes, @property, @staticmethod, \
+@classmethod, import *. Plain classes and @dataclass work. Exceptions take one string.
+- Generator expressions, map, filter, zip and enumerate are lists, so an endless one never ends.
+- No re.VERBOSE, str.format_map, json default=.
+- The functions above work in loops, comprehensions and your own functions, but not inside sorted(key=) or another \
+callback. Their errors are built-in ones: catch Exception, print it, go on with the next file.
 
 # How to work
 1. Look: search, list, outline; print counts and a short sample.
@@ -141,7 +140,7 @@ def task_message(request: str) -> str:
 
 def observation(step: Step, limits: Limits, *, changed: Sequence[str] | None = None, calls_left: int) -> str:
     """What the model reads after one program. `changed` is told only about the newest one."""
-    parts = [*_outcome(step.result, limits.output_chars), ""]
+    parts = [*_outcome(step.result, limits.output_chars), *_notes(step.result.run.notes), ""]
     if changed is not None:
         parts.append(f"Files changed so far: {_named(changed)}.")
     left = limits.steps - step.number
@@ -150,6 +149,10 @@ def observation(step: Step, limits: Limits, *, changed: Sequence[str] | None = N
     if left == 1:
         parts.append("The next program is the last: it must call submit_result, whatever is done by then.")
     return "\n".join(parts)
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return [f"Note: {'; '.join(notes)}. Write it so yourself next time."] if notes else []
 
 
 def _outcome(result: ExecutionResult, room: int) -> list[str]:

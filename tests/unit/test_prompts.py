@@ -46,9 +46,9 @@ def test_the_system_prompt_states_the_limits_and_holds_the_reference() -> None:
     assert "A task has 7 programs, 20,000 function calls (9 of them to ask_llm), 100 MB, and 60 s" in text
 
 
-def test_the_system_prompt_is_about_two_thousand_tokens() -> None:
+def test_the_system_prompt_is_under_2500_tokens() -> None:
     """At four characters a token, which is what English and code come to."""
-    assert 1_800 < len(prompts.system_prompt(function_reference(), Limits())) / 4 < 2_400
+    assert 1_800 < len(prompts.system_prompt(function_reference(), Limits())) / 4 < 2_500
 
 
 def says(asked: Asked) -> str:
