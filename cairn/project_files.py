@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Self
 
@@ -175,13 +176,16 @@ class ProjectFiles:
                 write_all(handle, data)
                 os.fsync(handle)
 
-    def written_at(self, path: str) -> int | None:
-        """When its content was last written, in nanoseconds; None where nothing stands or nobody may look."""
-        try:
-            with self.folder(parent(path)) as folder:
-                return os.stat(path.rpartition("/")[2], dir_fd=folder, follow_symlinks=False).st_mtime_ns
-        except OSError:
-            return None
+    def written_at(self, paths: Iterable[str]) -> dict[str, int]:
+        """When each content was last written, in nanoseconds; without those where nothing is or nobody may look."""
+        found: dict[str, int] = {}
+        for above, together in groupby(sorted(paths, key=parent), parent):
+            with suppress(OSError), self.folder(above) as folder:
+                for path in together:
+                    with suppress(OSError):
+                        state = os.stat(path.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
+                        found[path] = state.st_mtime_ns
+        return found
 
     @contextmanager
     def nearest_folder(self, path: str) -> Iterator[tuple[str, int]]:
@@ -201,32 +205,48 @@ class ProjectFiles:
             os.close(handle)
 
 
-def look_in(folder: int, name: str, path: str) -> Found | None:
-    """What stands under a name in an opened folder. OSError as the system gives it; Unusual as `look` does."""
+def look_in(folder: int, name: str, path: str, *, attributes: bool = True) -> Found | None:
+    """What stands under a name in an opened folder. OSError as the system gives it; Unusual as `look` does.
+
+    Without `attributes` the owner has none: who only compares contents need not ask for them.
+    """
     try:
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(state.st_mode):
-        owner = Owner(state.st_uid, state.st_gid, _folder_attributes(folder, name))
+        owner = Owner(state.st_uid, state.st_gid, _folder_attributes(folder, name) if attributes else ())
         return Found(Content(EntryKind.DIRECTORY, stat.S_IMODE(state.st_mode)), owner)
     if stat.S_ISLNK(state.st_mode):
         target = os.readlink(name, dir_fd=folder)
         return Found(Content(EntryKind.SYMLINK, 0o777, os.fsencode(target)), Owner(state.st_uid, state.st_gid))
     if not stat.S_ISREG(state.st_mode):
         raise Unusual(path, "is a pipe, socket or device in the project now")
-    return _read(folder, name, path)
+    return _read(folder, name, path, attributes=attributes)
 
 
-def _read(folder: int, name: str, path: str) -> Found:
+def _read(folder: int, name: str, path: str, *, attributes: bool) -> Found:
     handle = os.open(name, READ, dir_fd=folder)
-    with os.fdopen(handle, "rb") as file:
+    try:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise Unusual(path, "changed while it was read")
-        data = file.read()
-        owner = Owner(state.st_uid, state.st_gid, attributes_of(handle))
+        data = _all_bytes(handle, state.st_size)
+        owner = Owner(state.st_uid, state.st_gid, attributes_of(handle) if attributes else ())
+    finally:
+        os.close(handle)
     return Found(Content(EntryKind.FILE, stat.S_IMODE(state.st_mode), data), owner)
+
+
+def _all_bytes(handle: int, size: int) -> bytes:
+    """In one call, unless the file has another size by now or is too large for one."""
+    data = os.read(handle, size + 1)
+    while len(data) != size:
+        more = os.read(handle, 1 << 20)
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _folder_attributes(folder: int, name: str) -> Attributes:

@@ -96,12 +96,14 @@ class Rewriting:
 
     def _by_age(self) -> list[Edit]:
         """New contents in the order in which the files that they replace were written, for builds go by that."""
-        ages = []
-        for edit in self.edits:
-            if _is_plain(edit.after) and not edit.only_mode:
-                written = self._files.written_at(edit.moved_from or edit.path)
-                ages.append((written is None, written or 0, edit.path, edit))
-        return [edit for *_, edit in sorted(ages, key=lambda age: age[:3])]
+        coming = [edit for edit in self.edits if _is_plain(edit.after) and not edit.only_mode]
+        written = self._files.written_at(edit.moved_from or edit.path for edit in coming)
+
+        def age(edit: Edit) -> tuple[bool, int, str]:
+            when = written.get(edit.moved_from or edit.path)
+            return when is None, when or 0, edit.path
+
+        return sorted(coming, key=age)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
@@ -186,7 +188,7 @@ class Rewriting:
         if edit.path not in self._waiting:
             self._waiting.stage(edit)
         expected = None if _is_folder(edit.before) else edit.before
-        with self._place(edit.path) as (folder, name), self._waiting.place(edit.path) as (stage, waiting):
+        with self._place(edit.path) as (folder, name), self._waiting.place(edit.path, folder) as (stage, waiting):
             self._require(expected, folder, name, edit.path)
             if expected is None:
                 take_free_name(waiting, stage, name, folder)
@@ -303,7 +305,7 @@ def _stands(now: Content | None, expected: Content | None, edit: Edit) -> bool:
 def _holds(folder: int, name: str, path: str, expected: Content | None) -> bool:
     """True when exactly that stands under the name."""
     try:
-        found = look_in(folder, name, path)
+        found = look_in(folder, name, path, attributes=False)
     except Unusual:
         return False
     return same(found.content if found else None, expected)

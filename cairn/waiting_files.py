@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
+from itertools import groupby
 
 from cairn.atomic_rename import take_free_name
 from cairn.changes import Content, EntryKind
@@ -33,6 +34,7 @@ from cairn.project_files import (
     same,
     write_all,
 )
+from cairn.project_path import parent
 
 SYNCED_TOGETHER = 64  # new contents; as many files are open meanwhile
 TEMPORARY = re.compile(r"\.cairn-([0-9a-f]{16})-\d+\.tmp")  # the group is the operation's token
@@ -76,9 +78,13 @@ class WaitingFiles:
         return f"{self._prefix}{self._numbers[path]}.tmp"
 
     @contextmanager
-    def place(self, path: str) -> Iterator[tuple[int, str]]:
-        """The opened folder of the temporary file, and its name there."""
-        with self._files.folder(self._folders[path]) as folder:
+    def place(self, path: str, above: int | None = None) -> Iterator[tuple[int, str]]:
+        """The opened folder of the temporary file, and its name there; `above` is that of the path itself."""
+        where = self._folders[path]
+        if above is not None and where == parent(path):
+            yield above, self.name(path)
+            return
+        with self._files.folder(where) as folder:
             yield folder, self.name(path)
 
     def stage(self, *edits: Edit) -> None:
@@ -148,16 +154,20 @@ class WaitingFiles:
 
     def drop_displaced(self) -> None:
         """Deletes what was displaced. Raises Changed at a file that somebody wrote since, or has open to write."""
-        for path in [*self._displaced]:
-            with naming(path):
-                self._drop(path)
+        for _, paths in groupby([*self._displaced], self._folders.__getitem__):
+            first, *others = paths
+            with naming(first), self._folder_of(first) as folder:
+                for path in (first, *others):
+                    with naming(path):
+                        self._drop(path, folder)
 
     def drop_or_set_aside(self) -> None:
         """Nothing stays under a temporary name: what is not known to be in the operation's journal goes aside."""
         for path in [*self._displaced]:
             with naming(path):
                 try:
-                    self._drop(path)
+                    with self._folder_of(path) as folder:
+                        self._drop(path, folder)
                 except Changed:
                     self._put_aside(path)
 
@@ -175,19 +185,23 @@ class WaitingFiles:
             raise
         return None if found is None else role_of(found.content, edit)
 
-    def _drop(self, path: str) -> None:
+    @contextmanager
+    def _folder_of(self, path: str) -> Iterator[int]:
+        """The opened folder of a temporary file. Raises Changed when somebody took it away."""
+        with ExitStack() as opened:
+            with _gone_is_changed(path):
+                folder = opened.enter_context(self._files.folder(self._folders[path]))
+            yield folder
+
+    def _drop(self, path: str, folder: int) -> None:
         expected = self._displaced[path]
         if expected is None:
             raise Changed(path)
         try:
-            with self.place(path) as (folder, name):
-                _delete_unchanged(folder, name, path, expected)
+            with _gone_is_changed(path):
+                _delete_unchanged(folder, self.name(path), path, expected)
         except (InUse, Unusual) as unlike:
             raise Changed(path, unlike.how if isinstance(unlike, InUse) else "changed") from None
-        except OSError as error:
-            if error.errno not in {*NO_SUCH, errno.ENXIO}:
-                raise
-            raise Changed(path) from None
         self.moved(path)
 
     def _put_aside(self, path: str) -> None:
@@ -234,8 +248,18 @@ def _delete_unchanged(folder: int, name: str, path: str, expected: Content) -> N
         os.unlink(name, dir_fd=folder)
 
 
+@contextmanager
+def _gone_is_changed(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {*NO_SUCH, errno.ENXIO}:
+            raise
+        raise Changed(path) from None
+
+
 def _require_same(folder: int, name: str, path: str, expected: Content) -> None:
-    found = look_in(folder, name, path)
+    found = look_in(folder, name, path, attributes=False)
     if found is None or not same(found.content, expected):
         raise Changed(path)
 
