@@ -24,7 +24,7 @@ class TaskDumps:
         with self._file.transaction():
             self._journal.require_held()
             self._file.run("DELETE FROM cairn_dump")
-            key = self._file.run(
+            return self._file.run(
                 "INSERT INTO cairn_dump (step, call, version, mac, data, created_at) VALUES (?, ?, ?, ?, ?, ?)",
                 dump.step,
                 dump.call,
@@ -33,8 +33,6 @@ class TaskDumps:
                 dump.data,
                 dump.created_at,
             )
-        self._file.rest()  # whoever is parked waits, perhaps for long
-        return key
 
     def get(self, key: int) -> SealedDump | None:
         """None for one that is not there, or is no dump at all."""

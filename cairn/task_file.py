@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,6 +28,7 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Cell = None | int | float | str | bytes
 
 LAYOUT = 2  # PRAGMA user_version; raised when Cairn's own tables change
+OPEN_FILES = 64  # at once; the others are closed until they are used again
 CHUNK_BYTES = 65_536  # AgentFS's default of 4 KB makes 2,442 rows of a 10 MB file
 
 _AGENTFS = """
@@ -166,13 +169,21 @@ def blob_digest(data: bytes) -> str:
 
 
 class TaskFile:
-    """An open task file. One thread uses it at a time, not always the same one."""
+    """An open task file. One thread uses it at a time, not always the same one.
+
+    A process that has very many of them keeps only the last used ones open with SQLite, unnoticed: each takes 300 KB
+    and three descriptors, and a task that waits for a model or a person uses none of it.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        self._connection = connection
-        self._rests = False
+        self._connection: sqlite3.Connection | None = connection
+        self._used = time.monotonic()
+        self._using = threading.Lock()
+        self._stays_open = False
+        self._closed = False
+        _make_way(self)
 
     @classmethod
     def create(cls, path: Path, *, base: Path) -> TaskFile:
@@ -197,17 +208,33 @@ class TaskFile:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """SQLite's own; opened anew after a rest."""
-        if self._rests:
+        """SQLite's own, for one statement or, once that has begun one, a transaction."""
+        if self._closed:
+            raise sqlite3.ProgrammingError(f"{self.path} was closed")
+        self._used = time.monotonic()
+        if self._connection is None:
             self._connection = connect(self.path, create=False, read_only=self.read_only)
-            self._rests = False
+            _make_way(self)
         return self._connection
 
-    def rest(self) -> None:
-        """Holds no memory and no descriptor until the next use: 300 KB and three, which a thousand tasks would feel."""
-        if not self._rests and not self._connection.in_transaction:
-            self._connection.close()
-            self._rests = True
+    def rest(self) -> bool:
+        """Closes it until its next use. False when it is used at this moment, or holds a transaction."""
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            if self._stays_open or (self._connection is not None and self._connection.in_transaction):
+                return False
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            return True
+        finally:
+            self._using.release()
+
+    @property
+    def last_used(self) -> float | None:
+        """When, by the monotonic clock; None while it rests or is closed."""
+        return None if self._connection is None or self._closed else self._used
 
     def transaction(self) -> _Transaction:
         """Everything inside commits at once or not at all; an inner one that raises takes back its own part only."""
@@ -216,17 +243,20 @@ class TaskFile:
     @contextmanager
     def durably(self) -> Iterator[None]:
         """A transaction that is on the disk when it ends, for what was paid for; it cannot be inside another one."""
-        self.rows("PRAGMA synchronous = FULL")
+        self._stays_open = True  # the setting goes with the connection
         try:
+            self.rows("PRAGMA synchronous = FULL")
             with self.transaction():
                 yield
         finally:
             self.rows("PRAGMA synchronous = NORMAL")
+            self._stays_open = False
 
     def rows(self, statement: str, *values: Cell) -> list[tuple[Cell, ...]]:
         """Every row at once, so that no statement stays open; storage errors come as Cairn's."""
         try:
-            return self.connection.execute(statement, values).fetchall()
+            with self._using:
+                return self.connection.execute(statement, values).fetchall()
         except sqlite3.Error:
             with translate_errors(self.path):
                 raise
@@ -234,7 +264,8 @@ class TaskFile:
     def run(self, statement: str, *values: Cell) -> int:
         """Executes a statement that changes something and says the row id of an insert."""
         try:
-            return self.connection.execute(statement, values).lastrowid or 0
+            with self._using:
+                return self.connection.execute(statement, values).lastrowid or 0
         except sqlite3.Error:
             with translate_errors(self.path):
                 raise
@@ -278,9 +309,9 @@ class TaskFile:
 
     def close(self) -> None:
         """Leaves one plain file, without -wal, once the last connection to it closes."""
-        if not self._rests:
+        if self._connection is not None:
             self._connection.close()
-        self._rests = False
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -321,11 +352,12 @@ class _Transaction:
 
     def __init__(self, file: TaskFile) -> None:
         self._file = file
-        self._inner = transaction(file.connection)
 
     def __enter__(self) -> None:
         try:
-            self._inner.__enter__()
+            with self._file._using:  # noqa: SLF001 - the same thing's other half
+                self._inner = transaction(self._file.connection)
+                self._inner.__enter__()
         except sqlite3.Error:
             with translate_errors(self._file.path):
                 raise
@@ -338,6 +370,22 @@ class _Transaction:
         except sqlite3.Error:
             with translate_errors(self._file.path):
                 raise
+
+
+_OPEN: weakref.WeakSet[TaskFile] = weakref.WeakSet()
+_making_way = threading.Lock()
+
+
+def _make_way(newcomer: TaskFile) -> None:
+    """Of more than `OPEN_FILES`, those that were not used for longest rest."""
+    with _making_way:
+        _OPEN.add(newcomer)
+        in_use = [(used, file) for file in _OPEN if (used := file.last_used) is not None and file is not newcomer]
+    surplus = len(in_use) + 1 - OPEN_FILES
+    for _, file in sorted(in_use, key=lambda each: each[0]):
+        if surplus <= 0:
+            return
+        surplus -= file.rest()
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,7 @@ MEGABYTE = 2**20
 STATES = {
     "tiny": "x = 1\n",
     "1,000 dicts": "x = [{'name': f'row {i}', 'size': i, 'tags': ['a', 'b']} for i in range(1_000)]\n",
-    "a text of 1 MB": "x = 'lorem ipsum ' * 83_333\n",
+    "a text of 1 MB": "x = ' '.join(str(i * 7_919 % 999_983) for i in range(146_000))\n",
 }
 WAITING = """
 text = read_file("src/app.py")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from cairn.journal import Journal, TakenOver
@@ -38,16 +36,6 @@ def test_there_is_one_dump_and_the_last_one_counts(dumps):
     dumps.delete(key)
     dumps.delete(key)
     assert (dumps.get(key), dumps.newest()) == (None, None)
-
-
-def test_a_file_whose_task_was_parked_is_closed_until_it_is_used(dumps, file, path):
-    dumps.put(DUMP)
-    open_files = {str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.exists()}
-
-    assert not {str(path), f"{path}-wal", f"{path}-shm"} & open_files
-    assert not path.with_name(f"{path.name}-wal").exists()
-    assert dumps.last_call() == 0
-    assert path.with_name(f"{path.name}-wal").exists()
 
 
 def test_another_process_finds_it(dumps, path):

@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from cairn.errors import CairnError, DamagedFile, NotFound, StorageProblem
 from cairn.overlay import AgentFSOverlay
-from cairn.task_file import CHUNK_BYTES, TaskFile
+from cairn.task_file import CHUNK_BYTES, OPEN_FILES, TaskFile
 
 
 @pytest.fixture
@@ -271,15 +272,16 @@ def test_the_file_opens_in_the_agentfs_sdk_with_the_same_bytes(tmp_path):
         assert overlay.read("big") == contents["big"]
 
 
-def test_a_file_that_rests_opens_itself_again_and_stays_closed_once_closed(tmp_path, file):
+def test_a_file_that_rests_opens_itself_again_and_stays_closed_once_closed(file):
     file.kv_set("key", 1)
-    file.rest()
-    file.rest()
+    assert (file.rest(), file.rest()) == (True, True)
     assert file.kv_get("key") == 1
     with file.transaction():
         file.kv_set("key", 2)
-        file.rest()  # in a transaction it does not
+        assert file.rest() is False
         file.kv_set("other", 3)
+    with file.durably():
+        file.kv_set("key", 2)
     file.rest()
     file.close()
     with pytest.raises(sqlite3.ProgrammingError):
@@ -293,3 +295,45 @@ def test_a_file_that_vanished_while_it_rested_is_told(file):
     file.path.unlink()
     with pytest.raises(StorageProblem):
         file.kv_get("key")
+
+
+def test_of_very_many_files_only_the_last_used_are_open(tmp_path):
+    files = [TaskFile.create(tmp_path / f"{number}.db", base=tmp_path) for number in range(2 * OPEN_FILES)]
+    files[0].kv_set("used", 1)
+    last = [files[0], *files[OPEN_FILES + 1 :]]
+
+    assert [file for file in files if file.last_used is not None] == sorted(last, key=files.index)
+    assert (
+        sum("-wal" in str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.exists()) <= OPEN_FILES
+    )
+    for number, file in enumerate(files):
+        file.kv_set("number", number)
+    assert [file.kv_get("number") for file in files] == list(range(2 * OPEN_FILES))
+    for file in files:
+        file.close()
+
+
+def test_very_many_files_are_used_by_threads_at_once(tmp_path):
+    files = [TaskFile.create(tmp_path / f"{number}.db", base=tmp_path) for number in range(OPEN_FILES + 16)]
+    failures = []
+
+    def use(mine):
+        try:
+            for n in range(30):
+                for file in mine:
+                    with file.transaction():
+                        file.kv_set("n", n)
+                        assert file.kv_get("n") == n
+        except (CairnError, sqlite3.Error, AssertionError) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(files[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ended = [file.kv_get("n") for file in files]
+    for file in files:
+        file.close()
+
+    assert (failures, set(ended)) == ([], {29})
