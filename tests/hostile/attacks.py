@@ -200,18 +200,20 @@ def workers() -> set[int]:
 
 
 def _children() -> Iterator[int]:
-    me = str(os.getpid())
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = _stat(int(folder.name))
-        if fields[1:2] == [me] and fields[0] != "Z":
-            yield int(folder.name)
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            found = (thread / "children").read_text(encoding="ascii")
+        except OSError:  # the thread has ended
+            continue
+        yield from (pid for pid in map(int, found.split()) if _state(pid) not in {"", "Z"})
 
 
-def _stat(pid: int) -> list[str]:
+def _state(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
+        return ""
+    return text.rpartition(")")[2].split()[0]
 
 
 def _name(pid: int) -> str:

@@ -102,6 +102,7 @@ SUSPENSIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", SUSPENSIONS.values(), ids=SUSPENSIONS)
 async def test_waiting_for_the_host_without_a_call_is_counted_too(room, program):
     result = await room.run(program, stopped("calls", "").with_limits(seconds=1.0, calls=20).limits)

@@ -93,8 +93,8 @@ AT_ONCE = {
     "a copy of a copy": filled(
         "import copy\nx = ['x' * 10 ** 6]\nfor n in range(99): x = [copy.deepcopy(x), x, str(x)]", slow=True
     ),
-    "text of a big value": filled("x = [1]\nfor n in range(40): x = [x, x]\nrepr(x)"),
-    "json of a big value": filled("import json\nx = [1]\nfor n in range(40): x = [x, x]\njson.dumps(x)"),
+    "text of a big value": filled("x = [1]\nfor n in range(40): x = [x, x]\nrepr(x)", slow=True),
+    "json of a big value": filled("import json\nx = [1]\nfor n in range(40): x = [x, x]\njson.dumps(x)", slow=True),
     "json that grows": filled("import json\nx = json.loads('[' + '[],' * 3000000 + '[]]')", slow=True),
     "base64": filled("import base64\nb = b'x' * 1000\nwhile True: b = base64.b16encode(b)", slow=True),
     "normalised text": filled("import unicodedata\nunicodedata.normalize('NFKD', '\\ufdfa' * 10 ** 7)"),

@@ -123,13 +123,10 @@ async def test_no_listing_shows_what_no_program_may_see(room, name):
 
 async def test_nothing_is_there_where_no_program_may_look(room):
     """`file_exists` says of a link that it is there, which is in the project, and never what it leads to."""
-    printed = await room.printed(trying({"file_exists": "file_exists(path) or 1 / 0"}, []), LIMITS)
-    assert printed == ""
-    for path in places():
-        found = await room.printed(
-            f"try:\n    print(file_exists({path!r}))\nexcept (OSError, ValueError):\n    print('refused')"
-        )
-        assert found in ({"True\n"} if path in {"out", "up"} else {"refused\n", "False\n"}), path
+    printed = await room.printed(trying({"file_exists": "file_exists(path)"}, places()), LIMITS)
+
+    there = [line for line in printed.splitlines() if "True" in line]
+    assert there == ["'out' [('file_exists', True)]", "'up' [('file_exists', True)]"]
 
 
 @pytest.mark.parametrize("name", FILE_CODE)
@@ -259,12 +256,10 @@ PATTERNS = ["../*", "/etc/*", "../**/*", "src/../../**", "..\\\\*", "{,..}/*", "
             ".cairn/**", "**/cairn.db", "into-git/*", "\0", "a\0*", "~/*", "//*", "/*"]  # fmt: skip
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-async def test_no_pattern_finds_what_no_program_may_see(room, pattern):
-    printed = await room.printed(
-        f"try:\n    print(search_files({pattern!r}, True))\nexcept (OSError, ValueError):\n    print('[]')\n"
-        f"from pathlib import Path\ntry:\n    print([str(p) for p in Path('.').glob({pattern!r})])\n"
-        "except (OSError, ValueError, NotImplementedError):\n    print('[]')\n"
-    )
+async def test_no_pattern_finds_what_no_program_may_see(room):
+    calls = {"search_files": "search_files(path, True)", "glob": "[str(p) for p in Path('.').glob(path)]"}
+    printed = await room.printed(trying(calls, PATTERNS), LIMITS)
 
-    assert printed in {"[]\n[]\n", "['up']\n['up']\n", "['up']\n[]\n"}, printed
+    found = {line.split(" [")[0]: line for line in printed.splitlines() if "', ['" in line}
+    assert found == {"'up'": "'up' [('search_files', ['up']), ('glob', [])]"}
+    assert SECRET not in printed

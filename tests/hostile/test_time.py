@@ -146,7 +146,9 @@ COMPILER = {
         kept=False,
     ),
     "generic calls in generic calls": refused(
-        "def f[T](x: T) -> tuple[T, T]:\n    return (x, x)\nx = " + "f(" * 60 + "1" + ")" * 60, kept=False
+        "def f[T](x: T) -> tuple[T, T]:\n    return (x, x)\nx = " + "f(" * 60 + "1" + ")" * 60,
+        kept=False,
+        slow=True,
     ),
     "functions that call one another in a row": prints(
         "", "".join(f"def f{n}(): f{n + 1}()\n" for n in range(2000)) + "def f2000(): log('a')\n"

@@ -46,11 +46,13 @@ LARGE = {
     "30 MB of text as content": prints("refused\n", tried("write_file('b.txt', 'x' * 30_000_000)")).with_limits(
         seconds=3.0
     ),
-    "a million numbers": prints("refused\n", tried("log([0] * 1_000_000)")).with_limits(seconds=3.0, memory_mb=200),
-    "a million names": prints("refused\n", tried("submit_result('x', ['a'] * 1_000_000)")).with_limits(
+    "a million numbers": prints("refused\n", tried("log([0] * 1_000_000)"), slow=True).with_limits(
         seconds=5.0, memory_mb=200
     ),
-    "a million prompts": prints("refused\n", tried("ask_llm_many(['a'] * 1_000_000)")).with_limits(
+    "a million names": prints("refused\n", tried("submit_result('x', ['a'] * 1_000_000)"), slow=True).with_limits(
+        seconds=5.0, memory_mb=200
+    ),
+    "a million prompts": prints("refused\n", tried("ask_llm_many(['a'] * 1_000_000)"), slow=True).with_limits(
         seconds=5.0, memory_mb=200
     ),
     "a long number as an argument": prints("refused\n", tried("log(10 ** 5000)")),
