@@ -1,7 +1,7 @@
 """What became of each path between two states of a tree: pure values in, a ChangeSet out.
 
 Folders count only where nothing else tells of them: an empty one made, or an empty one gone. A folder with something
-below it is implied by that, as in git.
+below it is implied by that, as in git; but a new one that is closed to others, because it was moved, shall stay so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from cairn.changes import Change, ChangeSet, Content, EntryKind
 from cairn.project_path import parent
 
+OPEN_TO_ALL = 0o055
 Sides = dict[str, tuple[Content | None, Content | None]]
 
 
@@ -48,7 +49,7 @@ def _sides(before: Mapping[str, Content | None], after: Mapping[str, Content | N
         if _is_folder(old) and _is_folder(new):
             continue
         old = None if _is_folder(old) and path in full_before else old
-        new = None if _is_folder(new) and path in full_after else new
+        new = None if _is_folder(new) and path in full_after and not _is_closed(new) else new
         if old != new:
             sides[path] = (old, new)
     return sides
@@ -56,6 +57,11 @@ def _sides(before: Mapping[str, Content | None], after: Mapping[str, Content | N
 
 def _is_folder(content: Content | None) -> bool:
     return content is not None and content.kind is EntryKind.DIRECTORY
+
+
+def _is_closed(folder: Content | None) -> bool:
+    """True when not everybody may look into it, unlike a folder that mkdir makes for a file."""
+    return folder is not None and folder.mode & OPEN_TO_ALL != OPEN_TO_ALL
 
 
 def _recorded_renames(sides: Sides, moves: Mapping[str, str]) -> list[Change]:
