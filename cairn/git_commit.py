@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import CairnError, Conflict, UsageProblem
+from cairn.git_repository import git_environment
 
 TRAILER = "Cairn-Task"
 OLDEST_GIT = (2, 25)  # the first that takes paths from a file
@@ -31,12 +32,6 @@ _UNDER_WAY: Mapping[str, str] = {
     "sequencer": "a cherry-pick or revert of several commits",
     "index.lock": "another git command",
 }
-# Variables that a hook which runs cairn has, and that would point git elsewhere (git rev-parse --local-env-vars).
-_ELSEWHERE = {
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE",
-    "GIT_GRAFT_FILE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_COMMON_DIR", "GIT_LITERAL_PATHSPECS",
-    "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
-}  # fmt: skip
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GITLINK = "160000"
 _NAMES_SHOWN = 8
@@ -288,7 +283,7 @@ class _Git:
     def __init__(self, root: Path) -> None:
         self._top = root
         self._message: Path | None = None
-        self._environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        self._environment = git_environment()
 
     def enter(self) -> str:
         """Goes to the top of the repository; gives the way from there to where it began, "" or ending with "/"."""

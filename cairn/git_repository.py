@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 # Variables that a hook which runs cairn has, and that would point git elsewhere (git rev-parse --local-env-vars).
-ELSEWHERE = frozenset(
+_ELSEWHERE = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE",
         "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_SHALLOW_FILE",
@@ -106,7 +106,7 @@ class Tracked:
 
 def git_environment() -> dict[str, str]:
     """This process's variables without those that make git look at another repository."""
-    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
 
 
 @lru_cache(maxsize=64)

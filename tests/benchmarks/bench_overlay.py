@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -75,6 +76,32 @@ def measure(place: Path, folders: int) -> None:
         timed("read 10 MB", lambda n: overlay.read(f"big{n}"), 3)
 
 
+def beside_ignored_files(place: Path) -> None:
+    """10,000 files that git tracks, without and with an ignored folder of 300,000 beside them."""
+    root = place / "project100"
+    for command in (("init", "-q"), ("add", "-A")):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    print(f"\n{'10,000 files in git; milliseconds':<52} {'least':>9} {'median':>9} {'95 %':>9}")
+
+    def rows(label: str) -> None:
+        timed(f"task start, {label}", start(place / label[:4], root), 20)
+        with TaskFile.create(place / f"{label[:4]}.db", base=root) as file:
+            overlay = AgentFSOverlay(file, root)
+            timed(f"walk everything, {label}", lambda _: list(overlay.walk()), 20)
+            timed(f"list the root, {label}", lambda _: overlay.list_folder("."), 20)
+
+    for label in ("none", "300,", "one "):
+        (place / label).mkdir()
+    rows("none ignored")
+    for folder in range(300):
+        (root / f"build/{folder}").mkdir(parents=True)
+        for number in range(1000):
+            (root / f"build/{folder}/{number}").touch()
+    rows("300,000 ignored")
+    subprocess.run(["git", "add", "-f", "build/7/7"], cwd=root, check=True)
+    rows("one of 300,000 tracked")
+
+
 def missing(overlay: AgentFSOverlay, number: int) -> None:
     """A read that fails, with its message."""
     try:
@@ -88,6 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for folders in (10, 100):
             measure(Path(place), folders)
+        beside_ignored_files(Path(place))
 
 
 if __name__ == "__main__":
