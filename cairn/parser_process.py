@@ -23,7 +23,7 @@ from cairn.outline import NestedTooDeeply, OutlineItem, language_of, outline, pa
 
 PYTHON_BYTES = 100_000  # of Python parsed by the host itself; at worst that takes 90 MB for half a second
 MEMORY_BYTES = 1 << 30
-KEPT_BYTES = 200_000_000  # a process that once needed more is not kept for the next text
+KEPT_BYTES = 200_000_000  # a process that has grown by more is not kept for the next text
 ANSWER_SECONDS = 5.0  # more than outline.PARSE_SECONDS, which the parser itself keeps where it can
 
 
@@ -65,7 +65,7 @@ def _ask(what: str, path: str, data: bytes) -> list[dict[str, Any]]:
         except (OSError, TooCostly):
             _end()
             raise _too_costly(path) from None
-        if answer["peak"] > KEPT_BYTES:
+        if answer["grown"] > KEPT_BYTES:
             _end()
     if "error" in answer:
         raise _too_costly(path) if answer["costly"] else ValueError(answer["error"])
@@ -146,13 +146,14 @@ def _end() -> None:
 def serve() -> None:
     """Answers requests until the input ends: when the host closes it, or is no more."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    before = _peak_bytes()  # on Linux that of whoever started us, if it was larger
     while line := requests.readline():
         what, path, size = json.loads(line)
         data = requests.read(size)
         if len(data) < size:
             return
         _limit_what_is_used()
-        answer = {**_answer(what, path, data), "peak": _peak_bytes()}
+        answer = {**_answer(what, path, data), "grown": _peak_bytes() - before}
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 

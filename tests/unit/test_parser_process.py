@@ -78,7 +78,7 @@ def test_so_is_python_that_costs_too_much(text):
 
 
 def test_a_process_that_has_grown_is_not_kept(monkeypatch):
-    monkeypatch.setattr(parser_process, "KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr(parser_process, "KEPT_BYTES", -1)
     outlined("a.js", JAVASCRIPT)
 
     assert parser_process._running == []
