@@ -26,7 +26,7 @@ class GenerationContext:
 
     `check` says what keeps a program from running, without running it. `record` keeps each prompt and answer, and
     `changed` names the files that the task has changed by now. `answered` gives what a model answered for a step before
-    the task was interrupted; it is not asked for that again.
+    the task was interrupted; it is not asked for that again. `opening` is what is told of the project before the task.
     """
 
     check: Callable[[str], Awaitable[tuple[Problem, ...]]]
@@ -35,6 +35,7 @@ class GenerationContext:
     record: Callable[[MessageRecord], None] = lambda _message: None
     changed: Callable[[], tuple[str, ...]] = tuple
     answered: Callable[[int], Sequence[MessageRecord]] = lambda _step: ()
+    opening: Sequence[tuple[str, str]] = ()
 
 
 class CodeSource(Protocol):
@@ -117,7 +118,7 @@ class CodeGenerator:
 
 def conversation(request: str, steps: Sequence[Step], context: GenerationContext) -> list[Message]:
     """Request, program, what came of it, program, ...: ends with what the model must answer next."""
-    turns = [Message("user", prompts.task_message(request))]
+    turns = [Message("user", prompts.task_message(request, context.opening))]
     calls_left = context.limits.calls
     for step in steps:
         calls_left -= step.result.run.calls

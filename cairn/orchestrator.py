@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from cairn import prompts
 from cairn.changes import Change, ChangeSet
 from cairn.dangerous_paths import dangers, require_allowed
 from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
@@ -23,6 +25,7 @@ from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
 from cairn.queue import LEDGER, TaskQueue
 from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
+from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile, remove_task_file
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, ended, verdict
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from cairn.settings import Settings
 
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
+RETRIED = "retried as"
 INTERRUPTED = "interrupted: its process ended; cairn resume goes on"
 
 
@@ -134,10 +138,33 @@ class Orchestrator:
         *,
         retry_of: str | None = None,
         options: Mapping[str, str] | None = None,
+        asked: Asked | None = None,
     ) -> Task:
-        """A queued task. Its code source is made once now, so that a wrong one fails before anything is kept."""
+        """A queued task. Its code source is made once now, so that a wrong one fails before anything is kept.
+
+        `asked` is what belongs to the request beside its sentence.
+        """
         self._parts.source(origin, self.settings.with_options(options or {}))
-        return self.queue.add(request, origin, retry_of=retry_of, options=options)
+        if not asked:
+            return self.queue.add(request, origin, retry_of=retry_of, options=options)
+        task = self.queue.draft(request, origin, retry_of=retry_of, options=options)
+        with TaskFile.create(self._path(task.id), base=self.project.root) as file:
+            keep_asked(file, asked)
+        self.queue.restore(task)
+        return task
+
+    def first_prompt(self, request: str, asked: Asked) -> tuple[str, str]:
+        """The system prompt and the first message that a model would get; nothing is kept, nobody is asked."""
+        from cairn.external_functions import function_reference
+
+        with (
+            tempfile.TemporaryDirectory(prefix="cairn-prompt-") as folder,
+            TaskFile.create(Path(folder, "task.db"), base=self.project.root) as file,
+        ):
+            overlay = AgentFSOverlay(file, self.project.root, file_bytes=self.settings.limits.file_bytes)
+            told = [(each.heading, each.text) for each in sections(overlay, request, asked)]
+        limits = self.settings.limits.limits()
+        return prompts.system_prompt(function_reference(), limits), prompts.task_message(request, told)
 
     def resume(self, task: Task, options: Mapping[str, str] | None = None) -> Task:
         """A stopped task is queued again under its own id; it goes on from its journal. `options` replace those it has.
@@ -213,12 +240,16 @@ class Orchestrator:
                     record=work.journal.record_message,
                     changed=lambda: work.overlay.changes().paths,
                     answered=work.journal.answers,
+                    opening=self._opening(work, task) if source.answers else (),
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
                 try:
                     return await talk.converse(limits)
                 finally:
                     work.file.kv_set(DRAFTS, functions.drafts)
+
+    def _opening(self, work: Workspace, task: Task) -> list[tuple[str, str]]:
+        return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request)]
 
     def _finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Task:
         """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once."""
@@ -375,14 +406,28 @@ class Orchestrator:
             operation = every[operation.undoes]
         return every[operation.id]
 
-    def retry(self, task: Task) -> Task:
-        """A new task with the same request and origin; an old one that was in review is rejected in its favour."""
+    def retry(self, task: Task, *, because: str = "") -> Task:
+        """A new task with the same request and origin; an old one that was in review is rejected in its favour.
+
+        A model is told why the old one was rejected, or `because`.
+        """
         if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
-        again = self.submit(task.request, task.origin, retry_of=task.id, options=task.options)
+        asked = replace(self._asked(task), feedback=because or self._rejection(task))
+        again = self.submit(task.request, task.origin, retry_of=task.id, options=task.options, asked=asked)
         if task.status is TaskStatus.IN_REVIEW:
-            self.reject(task, f"retried as {again.id}")
+            self.reject(task, f"{RETRIED} {again.id}")
         return again
+
+    def _asked(self, task: Task) -> Asked:
+        if not self._path(task.id).exists():
+            return Asked()
+        with TaskFile.open(self._path(task.id)) as file:
+            return kept_asked(file)
+
+    def _rejection(self, task: Task) -> str:
+        reasons = [event.reason for event in self.queue.events(task.id) if event.became is TaskStatus.REJECTED]
+        return reasons[-1] if reasons and not reasons[-1].startswith(RETRIED) else ""
 
     # -- again, and another way -------------------------------------------------------------------------------------
 

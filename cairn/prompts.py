@@ -130,9 +130,12 @@ submit_result(f"Added docstrings to {{len(todo)}} functions in app/core.py.", [p
 """
 
 
-def task_message(request: str) -> str:
-    """The first thing the model is told after the rules."""
-    return f"The task, in the person's words:\n{fenced(request.strip())}\nWrite the first program."
+def task_message(request: str, context: Sequence[tuple[str, str]] = ()) -> str:
+    """The first thing the model is told after the rules. `context` are headings with texts of files and people."""
+    parts = [f"{heading}\n{fenced(text)}" for heading, text in context]
+    told = "\n\n".join(parts)
+    before = f"What is known before you begin:\n\n{told}\n\n" if parts else ""
+    return f"{before}The task, in the person's words:\n{fenced(request.strip())}\nWrite the first program."
 
 
 # ── what came of a program ──────────────────────────────────────────────────────────────────────────────────────────

@@ -12,17 +12,19 @@ from cairn.task import TaskStatus
 
 @click.command("retry")
 @task_argument
+@click.option("--because", metavar="TEXT", default="", help="What was wrong; the model that tries again is told.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, task_id: str | None, accept: bool, verbose: bool, as_json: bool) -> int:
+def command(chosen: Chosen, task_id: str | None, because: str, accept: bool, verbose: bool, as_json: bool) -> int:
     """Run a task again from today's files.
 
-    It gets a new id. A task that was in review is rejected in its favour.
+    It gets a new id. A task that was in review is rejected in its favour. The reason of an earlier rejection is told to
+    the model that tries again.
     """
     console = Console(as_json=as_json)
     open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.REJECTED)
     with opened(chosen, console) as orchestrator:
-        task = orchestrator.retry(named_task(orchestrator, task_id, open_to_retry, "retry"))
+        task = orchestrator.retry(named_task(orchestrator, task_id, open_to_retry, "retry"), because=because)
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from cairn.task import CodeOrigin, Task, TaskStatus
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
     from cairn.review import Review
+    from cairn.task_context import Asked, Attachment
 
 PROGRAM_BYTES = 1_000_000
 
@@ -31,9 +33,11 @@ PROGRAM_BYTES = 1_000_000
 )
 @click.option("--recipe", "recipe", metavar="NAME", help="Run this recipe; then TASK is its parameters: key=value ...")
 @click.option("-m", "--model", metavar="MODEL", help="The `llm` model that writes the program.")
+@click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="Hand this file to the model with the task.")
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
+@click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
 @as_json
@@ -44,9 +48,11 @@ def command(
     code: str | None,
     recipe: str | None,
     model: str | None,
+    files: tuple[str, ...],
     text_model: str | None,
     limits: tuple[str, ...],
     accept: bool,
+    dry_run: bool,
     new: bool,
     verbose: bool,
     as_json: bool,
@@ -78,9 +84,12 @@ def command(
 
             known = library(orchestrator.project.state)
             origin = origin_for(request or "", orchestrator.settings, os.environ, known)
+        asked = _asked(orchestrator, chosen, origin, files)
+        if dry_run:
+            return _show_prompt(orchestrator, console, request or "", origin, asked)
         task = None if new else orchestrator.interrupted(request or "", origin)
         if task is None:
-            task = orchestrator.submit(request or "", origin, options=options)
+            task = orchestrator.submit(request or "", origin, options=options, asked=asked)
         else:
             console.note(f"cairn: this task was interrupted, so it goes on (--new starts anew): {task.id}")
             task = orchestrator.resume(task, options)
@@ -133,6 +142,56 @@ def _failure(review: Review) -> TaskFailed:
     task = review.task
     kept = f"Its work is kept: {files(len(review.changes))} changed." if review.changes else "It changed nothing."
     return TaskFailed(f"Task {task.id} {task.status}: {task.reason}.", kept, raise_the_limit(review))
+
+
+def _asked(orchestrator: Orchestrator, chosen: Chosen, origin: CodeOrigin, files: Sequence[str]) -> Asked:
+    """What belongs to the sentence: attached files, the folder one stands in, the recipes a model may adapt."""
+    from cairn.task_context import Asked
+
+    if origin.source != "model":
+        if files:
+            raise UsageProblem(
+                "-f hands files to a model, and no model writes this task's program.", fix="cairn run ..."
+            )
+        return Asked()
+    from cairn.recipe_library import library
+
+    root = orchestrator.project.root
+    folder = os.path.relpath(chosen.path.resolve(), root).replace(os.sep, "/")
+    known = tuple(f"{each.name}: {each.description}" for each in library(orchestrator.project.state).recipes)
+    attachments = tuple(_attachment(root, chosen.path / name, name) for name in files)
+    return Asked("." if folder.startswith("..") else folder, attachments, recipes=known)
+
+
+def _attachment(root: Path, path: Path, name: str) -> Attachment:
+    """A file of the project is read as the task sees it; any other one now. Raises UsageProblem for what is no text."""
+    from cairn.project_path import project_path
+    from cairn.task_context import ATTACHMENTS_CHARS, Attachment
+
+    if not path.is_file():
+        raise UsageProblem(f"There is no file {name}.", fix="-f FILE   names a file, as seen from this folder.")
+    inside = os.path.relpath(path.resolve(), root).replace(os.sep, "/")
+    with suppress(ValueError, PermissionError):
+        return Attachment(project_path(inside))
+    try:
+        with path.open("rb") as file:
+            return Attachment(name, file.read(4 * ATTACHMENTS_CHARS).decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{name} cannot be attached.", f"{error}.", "Name a readable text file.") from None
+
+
+def _show_prompt(orchestrator: Orchestrator, console: Console, request: str, origin: CodeOrigin, asked: Asked) -> int:
+    if origin.source != "model":
+        who = f"recipe {origin.name}" if origin.source == "recipe" else f"program {origin.name}"
+        raise UsageProblem(f"No model would be asked: the {who} does this task.", fix="-m MODEL   names a model.")
+    system, first = orchestrator.first_prompt(request, asked)
+    if console.as_json:
+        console.json({"model": origin.name, "system": system, "prompt": first})
+    console.write(f"{printable(system)}\n\n{'-' * 72}\n\n{printable(first)}")
+    console.note(
+        f"cairn: about {(len(system) + len(first)) // 4:,} tokens for {origin.name}; nothing was asked or kept."
+    )
+    return 0
 
 
 def _sentence(words: tuple[str, ...]) -> str | None:

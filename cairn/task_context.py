@@ -1,0 +1,297 @@
+"""What a model is told of the project before its first program: guidance, a map, attachments, what went wrong before.
+
+All of it within a budget of characters, made once per task and kept with it, so that a resumed task tells the same.
+Text of the project stands between fences that it cannot close. Ignored folders are not walked.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from cairn import text_search
+from cairn.file_text import decoded
+from cairn.outline import OutlineItem, outline
+from cairn.overlay import Overlay
+from cairn.task_file import JSON, TaskFile
+
+GUIDANCE = "AGENTS.md"
+GUIDANCE_CHARS = 6_000
+MAP_CHARS = 6_000
+ATTACHMENT_CHARS = 20_000
+ATTACHMENTS_CHARS = 60_000
+LISTED_FILES = 60  # below this many, all are listed
+FOLDERS_SHOWN = 24
+OUTLINED_FILES = 12
+OUTLINE_BYTES = 200_000
+NAMES_OF_A_FILE = 14
+WORDS_SEARCHED = 6
+
+ASKED_KEY = "cairn.asked"
+CONTEXT_KEY = "cairn.context"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that the person handed over with the task; `text` is None for one to be read from the project."""
+
+    name: str
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What belongs to a request beside its sentence.
+
+    `folder` is where in the project it was asked ("." is the root). `feedback` says why an earlier attempt was not
+    accepted. `recipes` are lines "name: what it does".
+    """
+
+    folder: str = "."
+    attachments: tuple[Attachment, ...] = ()
+    feedback: str = ""
+    recipes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != Asked()
+
+
+def keep_asked(file: TaskFile, asked: Asked) -> None:
+    """Kept in the task's file before it runs."""
+    attachments: list[JSON] = [[each.name, each.text] for each in asked.attachments]
+    value: dict[str, JSON] = {"folder": asked.folder, "attachments": attachments, "feedback": asked.feedback}
+    file.kv_set(ASKED_KEY, {**value, "recipes": list(asked.recipes)})
+
+
+def kept_asked(file: TaskFile) -> Asked:
+    """What `keep_asked` was given; nothing for a task that was asked for by its sentence alone."""
+    kept: Any = file.kv_get(ASKED_KEY)
+    if not isinstance(kept, dict):
+        return Asked()
+    attachments = tuple(Attachment(str(name), text) for name, text in kept.get("attachments", ()))
+    recipes = tuple(map(str, kept.get("recipes", ())))
+    return Asked(str(kept.get("folder", ".")), attachments, str(kept.get("feedback", "")), recipes)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the context: a heading in plain words, and text that comes from files or people."""
+
+    heading: str
+    text: str
+
+
+def opening(file: TaskFile, overlay: Overlay, request: str) -> tuple[Section, ...]:
+    """What a task's model is told before the task; made the first time, and the same from then on."""
+    kept: Any = file.kv_get(CONTEXT_KEY)
+    if isinstance(kept, list):
+        return tuple(Section(str(heading), str(text)) for heading, text in kept)
+    found = sections(overlay, request, kept_asked(file))
+    told: list[JSON] = [[section.heading, section.text] for section in found]
+    file.kv_set(CONTEXT_KEY, told)
+    return found
+
+
+def sections(overlay: Overlay, request: str, asked: Asked) -> tuple[Section, ...]:
+    """The parts in the order a model reads them; each is left out where there is nothing to say."""
+    files = [path for path in overlay.walk(".") if _is_worth_naming(path)]
+    found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, files, asked.folder)]
+    ranked = _ranked(overlay, files, request, asked.folder)
+    found.append(Section(_map_heading(len(files)), _map(overlay, files, ranked)))
+    if asked.recipes:
+        found.append(
+            Section("Recipes: tested programs; read_recipe(name) shows one to adapt.", "\n".join(asked.recipes))
+        )
+    return tuple(section for section in found if section.text.strip())
+
+
+def _is_worth_naming(path: str) -> bool:
+    return "__pycache__/" not in path and not path.endswith(_NO_TEXT)
+
+
+_NO_TEXT = (
+    ".pyc",
+    ".pyo",
+    ".so",
+    ".o",
+    ".a",
+    ".class",
+    ".png",
+    ".jpg",
+    ".gif",
+    ".ico",
+    ".woff2",
+    ".zip",
+    ".gz",
+    ".whl",
+)
+
+
+# ── what people say ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _feedback(asked: Asked) -> Iterable[Section]:
+    if asked.feedback:
+        yield Section("An earlier attempt at this task was not accepted. The person said why:", asked.feedback)
+
+
+def _attachments(overlay: Overlay, attachments: Sequence[Attachment]) -> Iterable[Section]:
+    left = ATTACHMENTS_CHARS
+    for each in attachments:
+        text = each.text if each.text is not None else _text(overlay, each.name)
+        if text is None:
+            continue
+        room = min(ATTACHMENT_CHARS, left)
+        shown = _head(
+            text, room, f'read_file("{each.name}") shows the rest' if each.text is None else "the rest is left out"
+        )
+        left -= len(shown)
+        yield Section(f"Attached by the person: {each.name}", shown)
+
+
+def _guidance(overlay: Overlay, files: Sequence[str], folder: str) -> Iterable[Section]:
+    """The nearest AGENTS.md at or above the folder the task was asked in; those below are named."""
+    known = {path for path in files if posixpath.basename(path) == GUIDANCE}
+    above = folder
+    while True:
+        path = GUIDANCE if above == "." else f"{above}/{GUIDANCE}"
+        text = _text(overlay, path) if path in known else None
+        if text is not None:
+            shown = _head(text.strip(), GUIDANCE_CHARS, f'read_file("{path}") shows the rest')
+            others = sorted(known - {path})
+            more = f"\n(More guidance for other folders: {', '.join(others[:8])})" if others else ""
+            yield Section(
+                f"How this project wants to be worked on ({path}); follow it where it bears on the task.", shown + more
+            )
+            return
+        if above == ".":
+            return
+        above = posixpath.dirname(above) or "."
+
+
+# ── the map ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _map_heading(count: int) -> str:
+    return f"A map of the project's {count:,} files (what is ignored is left out), likely ones first:"
+
+
+def _map(overlay: Overlay, files: Sequence[str], ranked: Sequence[str]) -> str:
+    lines: list[str] = []
+    room = MAP_CHARS
+    for path in ranked[:OUTLINED_FILES]:
+        line = f"{path}: {names}" if (names := _names(overlay, path)) else path
+        if room - len(line) < MAP_CHARS // 4:
+            break
+        lines.append(line)
+        room -= len(line) + 1
+    rest = _all_files(files) if len(files) <= LISTED_FILES else _folders(files)
+    for line in rest:
+        if room - len(line) < 0:
+            lines.append("...")
+            break
+        lines.append(line)
+        room -= len(line) + 1
+    return "\n".join(lines)
+
+
+def _all_files(files: Sequence[str]) -> list[str]:
+    return ["", *files]
+
+
+def _folders(files: Sequence[str]) -> list[str]:
+    """Each folder of the first two levels with what kinds of files are below it."""
+    below: dict[str, Counter[str]] = {}
+    for path in files:
+        parts = path.split("/")
+        folder = "/".join(parts[:-1][:2]) or "."
+        below.setdefault(folder, Counter())[posixpath.splitext(path)[1] or "no ending"] += 1
+    largest = sorted(below, key=lambda name: (-below[name].total(), name))
+    shown = sorted(largest[:FOLDERS_SHOWN])
+    lines = ["", *(f"{name}/  {_kinds(below[name])}" for name in shown)]
+    return lines if len(largest) <= FOLDERS_SHOWN else [*lines, f"and {len(largest) - FOLDERS_SHOWN:,} more folders"]
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
+
+
+def _names(overlay: Overlay, path: str) -> str:
+    """What a source file defines, in its order."""
+    items: list[OutlineItem] = []
+    with suppress(OSError, ValueError, RuntimeError):
+        data = overlay.read(path)
+        if len(data) <= OUTLINE_BYTES:
+            items = outline(path, data)
+    names = [item.name for item in items if not item.name.rpartition(".")[2].startswith("__")]
+    more = f", and {len(names) - NAMES_OF_A_FILE} more" if len(names) > NAMES_OF_A_FILE else ""
+    return ", ".join(names[:NAMES_OF_A_FILE]) + more
+
+
+# ── which files matter ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
+_PLAIN_WORDS = """
+the and for all with from into that this add make use new old every each file files code test tests function functions
+class classes method methods please should would could not but its are has have when where which rename replace remove
+change update write python project
+"""
+_PLAIN = frozenset(_PLAIN_WORDS.split())
+_ALWAYS = ("README.md", "README.rst", "pyproject.toml", "package.json", "setup.py", "Cargo.toml", "go.mod")
+_SOURCES = (".py", ".pyi", ".js", ".ts", ".tsx", ".jsx", ".go", ".rs", ".java", ".c", ".h", ".cpp", ".rb", ".sh")
+
+
+def words_of(request: str) -> tuple[str, ...]:
+    """The words of a request that could be names in the project, in their order, without repetition."""
+    return tuple(dict.fromkeys(word for word in _WORD.findall(request) if word.lower() not in _PLAIN))
+
+
+def _ranked(overlay: Overlay, files: Sequence[str], request: str, folder: str) -> list[str]:
+    words = words_of(request)
+    scores: Counter[str] = Counter()
+    lowered = [word.lower() for word in words]
+    for path in files:
+        low = path.lower()
+        parts = {posixpath.splitext(part)[0] for part in low.split("/")}
+        scores[path] += 6 * (path in request) + sum(3 + 4 * (word in parts) for word in lowered if word in low)
+        scores[path] += (path in _ALWAYS) + (folder != "." and path.startswith(f"{folder}/"))
+    for path, hits in _mentions(overlay, words).items():
+        scores[path] += 2 + min(hits, 6)
+    sources = [path for path in files if scores[path] > 0]
+    return sorted(sources, key=lambda path: (-scores[path], not path.endswith(_SOURCES), path.count("/"), path))
+
+
+def _mentions(overlay: Overlay, words: Sequence[str]) -> Counter[str]:
+    """How often each file has one of the words that look like names."""
+    names = [word for word in words if "_" in word or not word.islower()][:WORDS_SEARCHED] or list(
+        words[:WORDS_SEARCHED]
+    )
+    if not names:
+        return Counter()
+    pattern = rf"\b({'|'.join(names)})\b"
+    with suppress(OSError, ValueError, RuntimeError):
+        return Counter(hit.file for hit in text_search.search(overlay, pattern))
+    return Counter()
+
+
+# ── texts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _text(overlay: Overlay, path: str) -> str | None:
+    try:
+        return decoded(path, overlay.read(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _head(text: str, room: int, rest: str) -> str:
+    """Whole lines from the beginning, and how much is missing."""
+    if len(text) <= room:
+        return text
+    cut = text[: max(room, 0)].rpartition("\n")[0] or text[: max(room, 0)]
+    return f"{cut}\n... ({len(text) - len(cut):,} more characters; {rest})"
