@@ -341,6 +341,52 @@ for path in search_files('**/*.py'):
     assert "b/clone/d.py belongs to another git repository, b/clone. Nothing was written." in cairn.err
 
 
+def test_a_folder_of_repositories_has_them_for_its_content(cairn, tmp_path, monkeypatch):
+    root = tmp_path / "work"
+    one, two = repository(root / "one", {"a.py": b"old = 1\n"}), repository(root / "two", {"b.py": b"old = 2\n"})
+    monkeypatch.chdir(root)
+    program = """
+for path in search_files('**/*.py'):
+    write_file(path, read_file(path).replace('old', 'new'))
+"""
+    round_trip(cairn, root, program, {"one/a.py": b"new = 1\n", "two/b.py": b"new = 2\n"})
+    cairn.runs(program)
+    assert cairn(*COMMIT) == 2
+    cairn.does("accept")
+    assert (status(one), status(two)) == (" M a.py\0", " M b.py\0")
+    cairn.runs("try:\n    delete_file('one')\nexcept PermissionError as error:\n    print(error)")
+    assert (root / "one/.git").exists()
+    assert cairn("diff") == 0
+    assert cairn.patch == b""
+
+
+def test_the_variables_of_a_hook_lead_to_no_other_repository(cairn, tmp_path, monkeypatch):
+    other = repository(tmp_path / "other", {"src/app.py": b"other\n"})
+    root = repository(tmp_path / "plain", FILES)
+    before = git(other, "rev-parse", "HEAD")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    cairn.runs(EDIT)
+    cairn.does(*COMMIT)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name)
+    assert (committed(root), status(root)) == (LETTERS, "")
+    assert (git(other, "rev-parse", "HEAD"), status(other)) == (before, "")
+
+
+def test_the_home_folder_is_a_project_only_for_who_is_in_it(cairn, tmp_path, monkeypatch):
+    home = lay_out(tmp_path / "home", {"a.txt": b"a\n", "notes/b.txt": b"b\n"})
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    round_trip(cairn, home, "write_file('a.txt', 'A\\n')", {"a.txt": b"A\n"})
+    monkeypatch.chdir(home / "notes")
+    cairn.runs("write_file('b.txt', ' '.join(list_dir()))")
+    cairn.does("accept")
+    assert (home / "notes/b.txt").read_bytes() == b"b.txt"
+
+
 def test_a_bare_repository_is_refused_and_its_worktree_is_a_project(cairn, tmp_path, monkeypatch):
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "-q", "--bare", str(repository(tmp_path / "origin", FILES)), str(bare))
