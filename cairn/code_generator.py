@@ -13,7 +13,7 @@ from cairn.journal import CUT, MessageRecord
 from cairn.language_model import AnswerCut, Completion, Message, TextModel, watched
 from cairn.program import Finished, Limits, Problem, Program, Step
 from cairn.program_in_answer import mentions, program_in
-from cairn.progress import Answered, Asking, CheckFailed, Checking, Observer, Writing, unobserved
+from cairn.progress import Answered, Asking, CheckFailed, Checking, Observer, Prompted, Writing, unobserved
 from cairn.retry import GiveUp, RetryStrategy
 
 SUBMIT = "submit_result"
@@ -164,6 +164,7 @@ class _Talk:
         self.answered = iter(answered)
         if self.step == 1 and not answered:
             self.context.record(MessageRecord(self.step, "system", self.system))
+            self.context.observe(Prompted("system", self.system))
         budget = RetryStrategy.at_once(self.context.limits.repairs + 1, retries=self._may_mend)
         for attempt in itertools.count(1):
             outcome = await self._try(attempt)
@@ -207,6 +208,7 @@ class _Talk:
         *history, question = self.turns
         observe, name = self.context.observe, self.model.name
         observe(Asking(name, attempt - 1))
+        observe(Prompted("user", question.text))
         self.context.record(MessageRecord(self.step, "user", question.text))
         try:
             answer = await self.model.complete(

@@ -25,6 +25,14 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompted:
+    """What a model is told next; `role` is "system" or "user"."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Writing:
     """The model is writing; `characters` so far."""
 
@@ -92,6 +100,7 @@ class StepEnded:
 Event = (
     StepStarted
     | Asking
+    | Prompted
     | Writing
     | Answered
     | Checking

@@ -17,6 +17,7 @@ from cairn.progress import (
     CheckFailed,
     Checking,
     Event,
+    Prompted,
     Recalling,
     Running,
     StepEnded,
@@ -43,6 +44,7 @@ class ProgressLines:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = wants_colour(sys.stderr, os.environ)
         self._verbose = verbose or not self._live
+        self._shows_prompts = verbose
         self._bar: Progress | None = None
         self._lock = threading.Lock()
         self._step = ""
@@ -69,7 +71,10 @@ class ProgressLines:
     def __call__(self, event: Event) -> None:
         """Takes one event; never raises because of what an event holds."""
         with self._lock:
-            self._draw(event)
+            if isinstance(event, Prompted):
+                self._prompt(event)
+            else:
+                self._draw(event)
 
     def _draw(self, event: Event) -> None:
         match event:
@@ -97,6 +102,11 @@ class ProgressLines:
                 self._line(f"  waiting {seconds:.1f} s: {one_line(reason, 160)}")
             case StepEnded(step):
                 self._line(f"  {describe_result(step.result)}")
+
+    def _prompt(self, told: Prompted) -> None:
+        if self._shows_prompts:
+            head = f"  told ({told.role}, {len(told.text):,} characters):"
+            self._line("\n".join([head, *(f"  | {line}" for line in told.text.splitlines())]))
 
     def _call(self, record: CallRecord) -> None:
         self._calls += 1

@@ -18,7 +18,7 @@ from cairn.errors import UsageProblem
 @click.option("--fork", metavar="N", type=click.IntRange(min=0), help="Keep the first N steps; go on as a new task.")
 @click.option("--then", metavar="TEXT", default="", help="With --fork: what to do from there on.")
 @click.option("-m", "--model", metavar="MODEL", help="With --fork: the model that writes the programs from there on.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
 def command(

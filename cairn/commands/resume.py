@@ -14,7 +14,7 @@ from cairn.task import TaskStatus
 @click.argument("task_id", metavar="[ID]", required=False)
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Raise the limit it stopped at.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
 def command(

@@ -14,7 +14,7 @@ from cairn.task import TaskStatus
 @task_argument
 @click.option("--because", metavar="TEXT", default="", help="What was wrong; the model that tries again is told.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
 def command(chosen: Chosen, task_id: str | None, because: str, accept: bool, verbose: bool, as_json: bool) -> int:

@@ -39,7 +39,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each external call on a line of its own.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
 def command(

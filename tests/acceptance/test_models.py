@@ -104,3 +104,13 @@ def test_the_step_limit_ends_a_model_that_never_submits_and_keeps_its_work(ask, 
     assert "limit reached: steps = 3" in screen.err
     (task,) = json.loads(cairn("list", "--json").out)["tasks"]
     assert (task["status"], task["files_changed"]) == ("failed", 1)
+
+
+def test_verbose_shows_what_the_model_is_told_and_a_pipe_alone_does_not(ask):
+    quiet, _requests = ask(Streamed(LOOK), Streamed(WRITE))
+    loud, _requests = ask(Streamed(LOOK), Streamed(WRITE), arguments=["--verbose"])
+
+    assert "told (" not in quiet.err
+    assert "  told (system, " in loud.err
+    assert "  | The task, in the person's words:\n  | ~~~~\n  | count the todos\n  | ~~~~\n" in loud.err
+    assert "  | OUTPUT:\n  | ~~~~\n  | 2 found\n" in loud.err

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cairn import prompts
 from cairn.code_generator import (
     CodeGenerator,
     CodeSource,
@@ -17,7 +18,7 @@ from cairn.errors import CairnError, ModelCallFailed, UsageProblem
 from cairn.journal import MessageRecord
 from cairn.language_model import AnswerCut, LanguageModel, Message
 from cairn.program import Finished, Limits, Problem, Program, Run, Step, Submission
-from cairn.progress import Answered, Asking, CheckFailed, Checking, Event, Waiting, Writing
+from cairn.progress import Answered, Asking, CheckFailed, Checking, Event, Prompted, Waiting, Writing
 from cairn.testing import Asked, ModelServer, Plain, Script, Streamed
 
 REFERENCE = "read_file(path: str) -> str"
@@ -78,11 +79,14 @@ async def test_whoever_watches_sees_each_stage() -> None:
 
     seconds = [event.seconds for event in table.events if isinstance(event, Answered)]
     assert [event for event in table.events if not isinstance(event, Writing)] == [
+        Prompted("system", prompts.system_prompt(REFERENCE, Limits())),
         Asking("scripted", 0),
+        Prompted("user", TASK),
         Answered("scripted", seconds[0], 100, 20),
         Checking(),
         CheckFailed((Problem(1, 9, "invalid syntax", "write Python"),)),
         Asking("scripted", 1),
+        Prompted("user", BROKEN_REPLY.format(left=3)),
         Answered("scripted", seconds[1], 100, 20),
         Checking(),
     ]
