@@ -15,19 +15,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import StorageProblem
 from cairn.hunks import Aspect, Edited, Part, Piece, Selection
 from cairn.line_diff import Span
+from cairn.packed_bytes import packed, unpacked
 from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
-VERSION = 3
+VERSION = 4
+PAGE_BYTES = 2048  # seven tables and indexes are in it from the start
+SMALL = 1_000_000  # bytes of contents up to which an operation's are packed one by one
 
 # 2: which pieces of a task's changes an accept took; without a row it took all of them.
 # 3: pieces may be edited by hand.
+# 4: contents may be packed; their sizes tell which are.
+_SIZES = ("ALTER TABLE edit ADD COLUMN before_size INTEGER", "ALTER TABLE edit ADD COLUMN after_size INTEGER")
 _PART = """CREATE TABLE part (
         operation INTEGER NOT NULL,
         path TEXT NOT NULL,
@@ -54,6 +60,7 @@ _SCHEMA = (
         before_kind TEXT, before_mode INTEGER, before_data BLOB,
         after_kind TEXT, after_mode INTEGER, after_data BLOB,
         owner_user INTEGER, owner_group INTEGER,
+        before_size INTEGER, after_size INTEGER,
         PRIMARY KEY (operation, position)
     )""",
     _PART,
@@ -64,8 +71,9 @@ _SCHEMA = (
 # From the version that a file has.
 _UPGRADES = {
     0: _SCHEMA,
-    1: (_PART, f"PRAGMA user_version = {VERSION}"),
-    2: (f"PRAGMA user_version = {VERSION}",),
+    1: (_PART, *_SIZES, f"PRAGMA user_version = {VERSION}"),
+    2: (*_SIZES, f"PRAGMA user_version = {VERSION}"),
+    3: (*_SIZES, f"PRAGMA user_version = {VERSION}"),
 }
 
 
@@ -122,7 +130,7 @@ class OperationLog:
     @contextmanager
     def opened(cls, path: Path) -> Iterator[OperationLog]:
         """Made on first use. Raises DamagedFile, DiskFull or StorageProblem."""
-        connection = connect(path, durable=True)
+        connection = connect(path, durable=True, page_bytes=PAGE_BYTES)
         try:
             with translate_errors(path):
                 _prepare(connection, path)
@@ -143,6 +151,7 @@ class OperationLog:
 
         `part` is what an accept takes of the task's changes, None for all.
         """
+        small = sum(len(side.data) for edit in edits for side in (edit.before, edit.after) if side) <= SMALL
         with transaction(self._db):
             cursor = self._db.execute(
                 "INSERT INTO operation (token, task_id, undoes, state, recorded, started_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -150,8 +159,9 @@ class OperationLog:
             )
             identifier = cursor.lastrowid or 0
             self._db.executemany(
-                "INSERT INTO edit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (_edit_row(identifier, position, edit) for position, edit in enumerate(edits)),
+                f"INSERT INTO edit ({_EDIT_COLUMNS})"  # noqa: S608 - our own names
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (_edit_row(identifier, position, edit, small=small) for position, edit in enumerate(edits)),
             )
             self._db.executemany(
                 "INSERT INTO part VALUES (?, ?, ?)",
@@ -197,21 +207,29 @@ class OperationLog:
     def edits(self, identifier: int) -> tuple[Edit, ...]:
         """What it did, contents included."""
         rows = self._db.execute(
-            "SELECT path, moved_from, before_kind, before_mode, before_data, after_kind, after_mode, after_data,"
-            " owner_user, owner_group FROM edit WHERE operation = ? ORDER BY position",
+            f"SELECT {_EDIT_COLUMNS} FROM edit WHERE operation = ? ORDER BY position",  # noqa: S608 - our own names
             (identifier,),
         )
-        return tuple(
-            Edit(
-                self._own(path),
-                _content(*before),
-                _content(*after),
-                None if user is None else Owner(user, group),
-                None if moved_from is None else self._own(moved_from),
-            )
-            for path, moved_from, *before_and_after, user, group in rows
-            for before, after in [(before_and_after[:3], before_and_after[3:])]
+        return tuple(map(self._edit, rows))
+
+    def _edit(self, row: tuple[Any, ...]) -> Edit:
+        _, _, path, moved_from, kind, mode, data, new_kind, new_mode, new_data, user, group, size, new_size = row
+        before = self._content(kind, mode, data, size)
+        return Edit(
+            self._own(path),
+            before,
+            self._content(new_kind, new_mode, new_data, new_size, before.data if before else b""),
+            None if user is None else Owner(user, group),
+            None if moved_from is None else self._own(moved_from),
         )
+
+    def _content(self, kind: str | None, mode: int, data: bytes, size: int | None, like: bytes = b"") -> Content | None:
+        if kind is None:
+            return None
+        try:
+            return Content(EntryKind(kind), mode, data if size is None else unpacked(data, size, like))
+        except ValueError as error:
+            raise damaged(self._file, f"A content in it cannot be read: {error}.") from None
 
     def moves_since(self, identifier: int) -> tuple[dict[str, str], ...]:
         """New names by old ones, for each later operation in effect that renamed something."""
@@ -266,7 +284,7 @@ class OperationLog:
         self._db.execute("UPDATE operation SET recorded = 1 WHERE id = ?", (identifier,))
 
     def stored_bytes(self, identifier: int) -> int:
-        """How much content of the project it holds, before and after."""
+        """How much room its contents take, before and after."""
         query = (
             "SELECT SUM(IFNULL(LENGTH(before_data), 0) + IFNULL(LENGTH(after_data), 0)) FROM edit WHERE operation = ?"
         )
@@ -356,9 +374,22 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
 
 
-def _edit_row(operation: int, position: int, edit: Edit) -> tuple[object, ...]:
+_EDIT_COLUMNS = (
+    "operation, position, path, moved_from, before_kind, before_mode, before_data, after_kind, after_mode, after_data,"
+    " owner_user, owner_group, before_size, after_size"
+)
+
+
+def _edit_row(operation: int, position: int, edit: Edit, *, small: bool) -> tuple[object, ...]:
+    """A new content is kept as what makes it out of the old one, in no more time than writing it whole.
+
+    A content by itself takes longer to pack than to write, so only few are.
+    """
+    like = edit.before.data if edit.before else b""
+    before, before_size = _side(edit.before, packing=small)
+    after, after_size = _side(edit.after, like, packing=small or bool(like))
     owner = (None, None) if edit.owner is None else (edit.owner.user, edit.owner.group)
-    return (operation, position, edit.path, edit.moved_from, *_sides(edit.before), *_sides(edit.after), *owner)
+    return (operation, position, edit.path, edit.moved_from, *before, *after, *owner, before_size, after_size)
 
 
 def _pieces_text(part: Part) -> str:
@@ -383,9 +414,13 @@ def _piece(value: object) -> Piece:
     raise ValueError(value)
 
 
-def _sides(content: Content | None) -> tuple[str | None, int | None, bytes | None]:
-    return (None, None, None) if content is None else (content.kind.value, content.mode, content.data)
-
-
-def _content(kind: str | None, mode: int, data: bytes) -> Content | None:
-    return None if kind is None else Content(EntryKind(kind), mode, data)
+def _side(
+    content: Content | None, like: bytes = b"", *, packing: bool
+) -> tuple[tuple[str | None, int | None, bytes | None], int | None]:
+    """Its columns, and its size if it is packed."""
+    if content is None:
+        return (None, None, None), None
+    short = packed(content.data, like) if packing else None
+    if short is None:
+        return (content.kind.value, content.mode, content.data), None
+    return (content.kind.value, content.mode, short), len(content.data)

@@ -19,6 +19,7 @@ from cairn.sqlite_file import connect, transaction, translate_errors
 from cairn.task import MOVES, OPEN, CodeOrigin, Outcome, Task, TaskStatus, new_id, require_move
 
 LEASE_SECONDS = 30.0
+PAGE_BYTES = 1024
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
 # 1: the first ledger. `legal_move` is filled from `task.MOVES`, so that the database refuses what the code would; the
@@ -138,7 +139,7 @@ class TaskQueue:
         self._clock = clock
         self._rng = rng or random.Random(os.urandom(16))
         with translate_errors(path):
-            self._db = connect(path)
+            self._db = connect(path, page_bytes=PAGE_BYTES)
             self._migrate()
 
     def close(self) -> None:

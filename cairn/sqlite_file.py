@@ -28,11 +28,17 @@ _FORBIDDEN_ERRNO = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def connect(
-    path: Path | str, *, durable: bool = False, create: bool = True, read_only: bool = False
+    path: Path | str,
+    *,
+    durable: bool = False,
+    create: bool = True,
+    read_only: bool = False,
+    page_bytes: int = 4096,
 ) -> sqlite3.Connection:
     """Autocommit, WAL, usable from any thread as long as one uses it at a time.
 
     Without `durable` a power cut may lose the last commits, never consistency; a killed process loses nothing.
+    A new file gets pages of `page_bytes`: a table takes one at least, so many small ones take less in small pages.
     A read-only connection refuses writes itself, but still needs a folder it may write to (SQLite's shared memory).
     """
     mode = "rwc" if create and not read_only else "rw"
@@ -47,6 +53,8 @@ def connect(
             check_same_thread=False,
         )
         try:
+            if new:
+                connection.execute(f"PRAGMA page_size = {page_bytes}")
             _configure(connection, new=new, durable=durable, read_only=read_only)
         except BaseException:
             connection.close()

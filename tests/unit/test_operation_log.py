@@ -89,6 +89,38 @@ def test_a_log_that_another_process_reads_is_dropped_from_without_giving_room_ba
         assert reader.every() == ()
 
 
+TEXT = b"".join(b"%x\n" % (number**9 % 10**15 + number) for number in range(300))
+
+
+@pytest.mark.parametrize("files", [1, 300])
+def test_contents_are_kept_in_little_room_and_come_back_byte_for_byte(tmp_path, files):
+    """A change costs what changed; a content by itself is packed only where there are few."""
+    before = Content(EntryKind.FILE, 0o644, TEXT)
+    after = Content(EntryKind.FILE, 0o644, TEXT.replace(b"\n", b"another\n", 1))
+    link = Edit("l", Content(EntryKind.SYMLINK, 0o777, b"a"), Content(EntryKind.SYMLINK, 0o777, b"b"))
+    edits = tuple(Edit(f"{number}", before, after) for number in range(files))
+    edits += (Edit("new", None, after), Edit("gone", before, None), link)
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        made = log.begin("t", edits, undoes=None, now=1.0)
+
+        assert log.edits(made.id) == edits
+        stored = log.stored_bytes(made.id)
+    alone = 2 if files == 1 else files + 2
+    assert stored < alone * len(TEXT) + 400 * files
+
+
+def test_a_content_that_does_not_unpack_is_damage(tmp_path):
+    edit = Edit("a", Content(EntryKind.FILE, 0o644, TEXT), None)
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        made = log.begin("t", [edit], undoes=None, now=1.0)
+        log._db.execute("UPDATE edit SET before_size = before_size + 1")
+
+        with pytest.raises(
+            DamagedFile, match=rf"A content in it cannot be read: it makes {len(TEXT)} bytes, not {len(TEXT) + 1}\."
+        ):
+            log.edits(made.id)
+
+
 def accepting(log, part=None, *, undoes=None, task="t"):
     return log.finish(log.begin(task, [], undoes=undoes, now=1.0, part=part), now=2.0)
 
@@ -123,14 +155,24 @@ def test_what_was_edited_by_hand_is_kept_byte_for_byte(tmp_path):
         assert log.accepted("t") == part
 
 
-def test_a_log_of_the_second_layout_is_of_the_third_from_now_on(tmp_path):
+def age(log, layout):
+    """Makes a log what an older Cairn left."""
+    for column in ("before_size", "after_size"):
+        log._db.execute(f"ALTER TABLE edit DROP COLUMN {column}")
+    log._db.execute(f"PRAGMA user_version = {layout}")
+
+
+@pytest.mark.parametrize("layout", [2, 3])
+def test_a_log_of_a_former_layout_keeps_what_it_has(tmp_path, layout):
     path = tmp_path / "operations.db"
     part = Selection((Part("a", WHOLE),))
+    edit = Edit("a", Content(EntryKind.FILE, 0o644, b"old"), Content(EntryKind.FILE, 0o644, b"new"))
     with OperationLog.opened(path) as log:
-        accepting(log, part)
-        log._db.execute("PRAGMA user_version = 2")
+        made = log.finish(log.begin("t", [edit], undoes=None, now=1.0, part=part), now=2.0)
+        age(log, layout)
 
     with OperationLog.opened(path) as log:
+        assert log.edits(made.id) == (edit,)
         assert log.accepted("t") == part
         assert log._db.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
@@ -140,7 +182,7 @@ def test_a_log_of_the_first_layout_gets_the_table_of_parts_and_keeps_what_it_has
     with OperationLog.opened(path) as log:
         made = accepting(log)
         log._db.execute("DROP TABLE part")
-        log._db.execute("PRAGMA user_version = 1")
+        age(log, 1)
 
     with OperationLog.opened(path) as log:
         assert log.every() == (made,)
