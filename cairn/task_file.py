@@ -19,10 +19,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cairn.errors import NotFound, StorageProblem
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Cell = None | int | float | str | bytes
@@ -228,14 +231,15 @@ class TaskFile:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+                _is_closed(self)
             return True
         finally:
             self._using.release()
 
     @property
-    def last_used(self) -> float | None:
-        """When, by the monotonic clock; None while it rests or is closed."""
-        return None if self._connection is None or self._closed else self._used
+    def last_used(self) -> float:
+        """When, by the monotonic clock."""
+        return self._used
 
     def transaction(self) -> _Transaction:
         """Everything inside commits at once or not at all; an inner one that raises takes back its own part only."""
@@ -310,9 +314,11 @@ class TaskFile:
 
     def close(self) -> None:
         """Leaves one plain file, without -wal, once the last connection to it closes."""
-        if self._connection is not None:
-            self._connection.close()
-        self._closed = True
+        with self._using:
+            if self._connection is not None:
+                self._connection.close()
+            self._closed = True
+        _is_closed(self)
 
     def __enter__(self) -> Self:
         return self
@@ -374,19 +380,37 @@ class _Transaction:
 
 
 _OPEN: weakref.WeakSet[TaskFile] = weakref.WeakSet()
-_making_way = threading.Lock()
+_changing_open = threading.Lock()
 
 
 def _make_way(newcomer: TaskFile) -> None:
     """Of more than `OPEN_FILES`, those that were not used for longest rest."""
-    with _making_way:
+    with _changing_open:
         _OPEN.add(newcomer)
-        in_use = [(used, file) for file in _OPEN if (used := file.last_used) is not None and file is not newcomer]
-    surplus = len(in_use) + 1 - OPEN_FILES
-    for _, file in sorted(in_use, key=lambda each: each[0]):
-        if surplus <= 0:
+        surplus = len(_OPEN) - OPEN_FILES
+        oldest = sorted(_OPEN, key=lambda file: file.last_used) if surplus > 0 else []
+    if surplus > 0:
+        closing().submit(_close_oldest, [file for file in oldest if file is not newcomer], surplus)
+
+
+def _close_oldest(files: list[TaskFile], count: int) -> None:
+    for file in files:
+        if count <= 0:
             return
-        surplus -= file.rest()
+        count -= file.rest()
+
+
+@lru_cache(maxsize=1)
+def closing() -> ThreadPoolExecutor:
+    """The thread that closes files, since that waits for the disk, 1 to 10 ms each, and an event loop must not."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "cairn-closing")
+
+
+def _is_closed(file: TaskFile) -> None:
+    with _changing_open:
+        _OPEN.discard(file)
 
 
 @lru_cache(maxsize=8)

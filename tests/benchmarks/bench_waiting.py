@@ -33,7 +33,7 @@ MEGABYTE = 2**20
 STATES = {
     "tiny": "x = 1\n",
     "1,000 dicts": "x = [{'name': f'row {i}', 'size': i, 'tags': ['a', 'b']} for i in range(1_000)]\n",
-    "a text of 1 MB": "x = ' '.join(str(i * 7_919 % 999_983) for i in range(146_000))\n",
+    "a text of 1 MB": "x = read_file('random.txt')\n",
 }
 WAITING = """
 text = read_file("src/app.py")
@@ -98,6 +98,7 @@ def project(folder: str) -> Path:
     (root / "src").mkdir(parents=True)
     for n in range(50):
         (root / f"src/file{n}.py").write_text("def f():\n    return 1\n" * 50)
+    (root / "random.txt").write_text(os.urandom(500_000).hex())
     (root / "src/app.py").write_text("import sys\n" + "print(sys.argv)\n" * 100)
     return root
 
