@@ -20,8 +20,9 @@ from cairn.disk_use import Part, StoredFile, size_in_words, state_files, tempora
 from cairn.errors import DamagedFile, StorageProblem
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
-from cairn.project import OPERATIONS, Project
+from cairn.project import Project
 from cairn.project_files import ProjectFiles
+from cairn.project_place import OPERATIONS
 from cairn.queue import LEDGER, TaskQueue
 from cairn.sqlite_file import require_whole
 from cairn.task_file import TaskFile

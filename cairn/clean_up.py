@@ -15,8 +15,8 @@ from pathlib import Path
 from cairn.disk_use import Part, StoredFile, remove, state_files, temporary_files
 from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
-from cairn.project import OPERATIONS
 from cairn.project_files import ProjectFiles, naming
+from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS, translate_errors
 from cairn.task import OPEN, Task
 

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from cairn.operation_log import Operation, OperationState
-from cairn.project import OPERATIONS
 from cairn.project_files import NO_SUCH, ProjectFiles, Unusual, folders_above
+from cairn.project_place import OPERATIONS
 from cairn.queue import LEDGER
 from cairn.sqlite_file import COMPANIONS
 from cairn.task import ID_LENGTH, ID_LETTERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,6 +202,8 @@ class Orchestrator:
 
     async def run(self, task: Task, observe: Observer = unobserved) -> Review:
         """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept."""
+        import asyncio
+
         started = time.monotonic()
         try:
             status, reason = verdict(await self._converse(task, observe))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from cairn.errors import UsageProblem
@@ -29,6 +28,8 @@ def code_source(origin: CodeOrigin, settings: Settings) -> CodeSource:
     built_in = _BUILT_IN.get(origin.source)
     if built_in is not None:
         return built_in(origin, settings)
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=GROUP, name=origin.source):
         try:
             source: CodeSource = entry.load()(origin, settings)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cairn.changes import Change, ChangeSet, EntryKind
-from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem, UsageProblem
-from cairn.git_repository import is_git_folder, is_repository
+from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem
 from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, Unusual, naming
+from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
 from cairn.rewriting import Rewriting
 from cairn.waiting_files import Changed
 
@@ -39,7 +38,6 @@ __all__ = [
 ]
 
 LOCK_SECONDS = 10.0
-OPERATIONS = "operations.db"  # its name in a project's .cairn folder
 _POLL_SECONDS = 0.05
 _NAMES_SHOWN = 8
 
@@ -107,7 +105,7 @@ class Project:
         self, root: Path, *, clock: Callable[[], float] = time.time, lock_seconds: float = LOCK_SECONDS
     ) -> None:
         self.root = root
-        self.state = root / ".cairn"
+        self.state = root / STATE
         self._clock = clock
         self._lock_seconds = lock_seconds
         self._mutex = threading.RLock()
@@ -115,17 +113,8 @@ class Project:
 
     @classmethod
     def find(cls, start: Path, *, exact: bool = False) -> Project:
-        """The nearest folder from `start` upwards that is a git repository, or a project of Cairn's already.
-
-        `start` itself when there is none, or when `exact` is given. Raises UsageProblem in a bare repository.
-        """
-        folder = _usable_folder(start)
-        for place in (folder, *folder.parents):
-            if is_git_folder(place) and (exact or place.name != ".git"):
-                raise _no_working_tree(place)
-            if is_repository(place) or (not exact and _is_project(place, start=folder)):
-                return cls(folder if exact else place)
-        return cls(folder)
+        """The project that a folder is in; see `find_root`."""
+        return cls(find_root(start, exact=exact))
 
     def prepare(self) -> None:
         """Makes `.cairn`, which git ignores by its own .gitignore. Does nothing when it is there."""
@@ -220,15 +209,14 @@ class Project:
 
     def unrecorded(self) -> tuple[Operation, ...]:
         """Accepts whose present state the task ledger has not followed yet; `in_effect` says which it is."""
+        if is_settled(self._log_path):
+            return ()
         settled = {OperationState.APPLIED, OperationState.UNDONE}
         return tuple(each for each in self.operations() if not each.recorded and each.state in settled)
 
     def unsettled(self) -> bool:
         """True when a killed command left an operation to finish or take back, or one that the ledger knows not of."""
-        if not self._log_path.exists():
-            return False
-        with self._log() as log:
-            return log.interrupted() is not None or any(not each.recorded for each in log.every())
+        return not is_settled(self._log_path)
 
     def mark_recorded(self, operation_id: int) -> None:
         """The task ledger says now what the operation's state says."""
@@ -490,38 +478,6 @@ def _stuck(error: BaseException, second: CairnError) -> StorageProblem:
 
 
 # -- finding and locking -----------------------------------------------------------------------------------------------
-
-
-def _usable_folder(start: Path) -> Path:
-    try:
-        folder = start.resolve(strict=True)
-        if not folder.is_dir():
-            raise UsageProblem(f"{start} is a file, not a folder.", fix=f"Give its folder: {start.parent}")
-        os.scandir(folder).close()
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"There is no folder {start}.", fix="Name an existing one: cairn -C DIR ...") from None
-    except (OSError, RuntimeError) as error:
-        told = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        why = f"The system says: {told}."
-        raise StorageProblem(f"{start} cannot be read.", why, "Check its permissions.") from error
-    return folder
-
-
-def _is_project(folder: Path, *, start: Path) -> bool:
-    """True for a folder with a `.cairn` that this user made; the home folder counts only for who is in it itself."""
-    try:
-        found = (folder / ".cairn").lstat()
-        counts = (folder != Path.home() or folder == start) and (folder / ".cairn" / "tasks").is_dir()
-    except (OSError, RuntimeError):
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and counts
-
-
-def _no_working_tree(folder: Path) -> UsageProblem:
-    return UsageProblem(
-        f"{folder} is git's own folder or a bare repository: there are no files to work on.",
-        fix="git worktree add DIR   or   git clone   makes a working tree; call cairn there.",
-    )
 
 
 class _Busy(StorageProblem):

@@ -6,7 +6,6 @@ sandbox's variables; the step that had no end runs again, its completed calls an
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -50,6 +49,8 @@ class Conversation:
 
     async def converse(self, limits: Limits) -> ExecutionResult:
         """The result of the last program, or LimitReached for the steps or the wall clock."""
+        import asyncio
+
         deadline = asyncio.timeout(limits.wall_seconds)
         try:
             async with deadline:
@@ -93,6 +94,8 @@ class Conversation:
             self.journal.require_all_recalled()
 
     async def _run(self, number: int, program: Program, done: list[Step]) -> ExecutionResult:
+        import asyncio
+
         started = self.clock()
         self.journal.begin_step(number, program, started)
         self.observe(Running(number))

@@ -16,6 +16,7 @@ from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
+    from cairn.queue import TaskQueue
     from cairn.settings import Settings
     from cairn.task import Task
 
@@ -64,6 +65,22 @@ def opened(
         for notice in orchestrator.recover():
             console.note(f"cairn: {printable(notice)}")
         yield orchestrator
+
+
+@contextmanager
+def tasks_of(chosen: Chosen, console: Console) -> Iterator[TaskQueue]:
+    """The ledger, for verbs that only list tasks; what puts things right is loaded only where something is not."""
+    from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
+    from cairn.queue import LEDGER, TaskQueue
+
+    state = find_root(chosen.path, exact=chosen.here) / STATE
+    if (state / LEDGER).exists() and is_settled(state / OPERATIONS):
+        with TaskQueue(state / LEDGER) as queue:
+            if not queue.abandoned():
+                yield queue
+                return
+    with opened(chosen, console) as orchestrator:
+        yield orchestrator.queue
 
 
 def named_task(orchestrator: Orchestrator, task_id: str | None, statuses: tuple[TaskStatus, ...], verb: str) -> Task:

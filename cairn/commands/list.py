@@ -6,7 +6,7 @@ import time
 
 import click
 
-from cairn.commands import Chosen, as_json, opened
+from cairn.commands import Chosen, as_json, tasks_of
 from cairn.console import Console, Styled
 from cairn.task import Task, TaskStatus
 
@@ -26,8 +26,8 @@ _COLOURS = {
 def command(chosen: Chosen, limit: int, status: str | None, as_json: bool) -> None:
     """List the tasks of the project."""
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
-        tasks = orchestrator.queue.tasks([TaskStatus(status)] if status else [], limit=limit)
+    with tasks_of(chosen, console) as queue:
+        tasks = queue.tasks([TaskStatus(status)] if status else [], limit=limit)
     if as_json:
         from cairn.json_output import task_json
 
