@@ -140,6 +140,7 @@ def becomes_true(condition, seconds: float = 15.0) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_after_a_hundred_attacks_the_project_is_as_it_was_and_the_next_task_works(hostile_project):
     before = seen(hostile_project)
     for _ in range(6):

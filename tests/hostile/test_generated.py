@@ -21,6 +21,7 @@ from cairn.plain_values import unfit_argument, unfit_result
 from cairn.program import Cancelled, CodeFailed, Crashed, Finished, LimitReached
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.task_functions import TaskFunctions
+from tests.fuzz.targets import one_input
 from tests.hostile import attacks
 from tests.hostile.attacks import SECRET, prints, workers
 from tests.hostile.programs import PATHS, Writer
@@ -79,7 +80,7 @@ def test_no_generated_program_harms_the_host(place, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_generated_program_harms_the_host_many(place, data):
     check_programs(place, data)
@@ -88,7 +89,7 @@ def test_no_generated_program_harms_the_host_many(place, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(text=st.text(max_size=400))
 def test_no_text_at_all_harms_the_host(place, text):
     asyncio.run(survives(place, [text]))
@@ -182,7 +183,7 @@ def test_whatever_a_function_is_given_it_answers_or_raises_what_a_program_can_ca
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", declared(TaskFunctions))
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_function_is_given_many(place, name, data):
     check_call(place, name, data)
@@ -213,3 +214,17 @@ def test_whatever_value_comes_back_a_program_gets_it_or_an_error(place, value):
     assert not isinstance(result, Crashed | Cancelled)
     assert (type(result), result.run.output) in {(Finished, "got it\n"), (Finished, "refused\n")}, result
     assert workers() == set()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.binary(max_size=200))
+def test_what_the_fuzzer_is_given_is_harmless(place, data):
+    one_input(place, data)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.binary(max_size=600))
+def test_what_the_fuzzer_is_given_is_harmless_many(place, data):
+    one_input(place, data)
