@@ -18,6 +18,12 @@ _MODULES = (
 MODULES = frozenset(_MODULES.split())
 """Every module a program may import."""
 
+MODULES_AT_HAND = (
+    *("re", "json", "math", "os", "itertools", "functools", "collections", "random", "time", "hashlib", "base64"),
+    *("csv", "copy", "sys", "bisect", "decimal"),
+)
+"""Those that need no import."""
+
 _MODULE_HINTS: Mapping[str, str] = MappingProxyType(
     {
         "ast": "use outline(path) for functions and classes, or re on the text.",

@@ -120,7 +120,8 @@ class ParsedProgram:
         self.defined = {node.name: node for node in self.nodes if isinstance(node, _Function)}
         self.bound = frozenset(_all_bound(self.nodes))
         self.handled = frozenset(node.name for node in self.nodes if isinstance(node, ast.ExceptHandler) and node.name)
-        self.modules = _module_aliases(self.nodes)
+        at_hand = {name: name for name in hints.MODULES_AT_HAND if name not in self.bound}
+        self.modules = {**at_hand, **_module_aliases(self.nodes)}
         self.calls = tuple(node for node in self.nodes if isinstance(node, ast.Call))
         self.suspending = _suspending(functions | {"open"}, self.defined)
         self.reaching = self._reaching()

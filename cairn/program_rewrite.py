@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from cairn.program_hints import MODULES_AT_HAND
 from cairn.program_lint import ParsedProgram, callbacks_of, is_method_value, parse, refusal
 
 FOLDER = Path(__file__).parent / "shims"
@@ -26,8 +27,7 @@ SHIMS = frozenset(
 """The modules that are supplied; `import X` gives the shim's class of the name `cairn_X`."""
 
 AT_HAND: Mapping[str, str] = MappingProxyType(
-    {name: f"import {name}" for name in ("re", "json", "math", "os", "itertools", "functools", "collections", "random")}
-    | {name: f"import {name}" for name in ("time", "hashlib", "base64", "csv", "copy", "sys", "bisect", "decimal")}
+    {name: f"import {name}" for name in MODULES_AT_HAND}
     | {name: f"from collections import {name}" for name in ("Counter", "defaultdict", "deque", "namedtuple")}
     | {"Path": "from pathlib import Path", "dataclass": "from dataclasses import dataclass"}
     | {name: f"{name} = cairn_{name}" for name in SHIMS - {"io"}}
@@ -365,6 +365,54 @@ def _texts(program: ParsedProgram, code: str) -> Iterator[_Edit]:
             yield _replace(call, f"cairn_text.translate({text}, {table})", "cairn_text")
 
 
+def _bytes(program: ParsedProgram, code: str) -> Iterator[_Edit]:
+    """`bytes([65, 66])`: bytes are made of text only here."""
+    for call in program.calls:
+        one = call.args[0] if program.name_of(call) == "bytes" and len(call.args) == 1 and not call.keywords else None
+        if isinstance(one, ast.List | ast.Tuple | ast.ListComp):
+            yield _replace(call, f"cairn_text.bytes({_source(code, one)})", "cairn_text")
+
+
+_ITERATE = frozenset(
+    {"enumerate", "zip", "list", "tuple", "set", "sorted", "map", "filter", "sum", "any", "all", "max"}
+)
+
+
+def _iterated_files(program: ParsedProgram, code: str) -> Iterator[_Edit]:
+    """`enumerate(open(path))`: only `for` and `next` read an open file line by line."""
+    opened = frozenset(_opened_names(program))
+    for call in program.calls:
+        if program.name_of(call) not in _ITERATE:
+            continue
+        for given in call.args:
+            is_file = isinstance(given, ast.Call) and program.name_of(given) == "open"
+            if is_file or (isinstance(given, ast.Name) and given.id in opened):
+                yield _replace(given, f"{_source(code, given)}.readlines()")
+
+
+def _opened_names(program: ParsedProgram) -> Iterator[str]:
+    """The names that stand for an open file wherever they are bound."""
+    bound: dict[str, list[bool]] = {}
+    for node in program.nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            above = program.parents.get(node)
+            value = getattr(above, "context_expr", None) or getattr(above, "value", None)
+            is_open = isinstance(value, ast.Call) and program.name_of(value) == "open"
+            bound.setdefault(node.id, []).append(is_open)
+    yield from (name for name, opens in bound.items() if all(opens))
+
+
+def _attributes(program: ParsedProgram, code: str) -> Iterator[_Edit]:
+    """`getattr(value, "name")(...)`: the methods of built-in types are no values."""
+    for call in program.calls:
+        inner = call.func
+        if not isinstance(inner, ast.Call) or program.name_of(inner) != "getattr" or len(inner.args) != 2:  # noqa: PLR2004
+            continue
+        name = inner.args[1]
+        if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value.isidentifier():
+            yield _replace(inner, f"({_source(code, inner.args[0])}).{name.value}")
+
+
 def _prints(program: ParsedProgram, code: str) -> Iterator[_Edit]:  # noqa: ARG001 - one signature for all finders
     for call in program.calls:
         if program.name_of(call) != "print":
@@ -391,5 +439,19 @@ def _exits(program: ParsedProgram, code: str) -> Iterator[_Edit]:  # noqa: ARG00
 
 _Finder = Callable[[ParsedProgram, str], Iterator[_Edit]]
 _FINDERS: tuple[_Finder, ...] = (
-    *(_imports, _deletions, _method_statements, _lazy, _callbacks, _substitutions, _texts, _prints, _awaits, _exits),
+    *(
+        _imports,
+        _deletions,
+        _method_statements,
+        _lazy,
+        _callbacks,
+        _substitutions,
+        _texts,
+        _bytes,
+        _iterated_files,
+        _attributes,
+        _prints,
+        _awaits,
+        _exits,
+    ),
 )

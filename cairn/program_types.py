@@ -144,9 +144,9 @@ def _counts(finding: _Finding, source: _Source, functions: frozenset[str]) -> bo
 
 
 def _may_work(message: str) -> bool:
-    """True where the found type is a union, or None: another member, or a later assignment, may fit."""
+    """True where the found type is a union, None or object: another member, or a later assignment, may fit."""
     found = message.rpartition("found ")[2] if "found " in message else message
-    return bool(re.search(r"`[^`]* \| [^`]*`|in union|type `None`", found))
+    return bool(re.search(r"`[^`]* \| [^`]*`|in union|type `None`|(?:type|objects of type) `object`", found))
 
 
 def _callee(message: str) -> str:

@@ -1,4 +1,4 @@
-"""What strings and `print` lack here: `maketrans`, `translate`, and a file to print to."""
+"""What strings, bytes and `print` lack here: `maketrans`, `translate`, bytes of numbers, and a file to print to."""
 
 
 class cairn_text:
@@ -17,6 +17,14 @@ class cairn_text:
             if found is not None:
                 letters.append(chr(found) if isinstance(found, int) else found)
         return "".join(letters)
+
+    def bytes(numbers):
+        digits = ""
+        for number in numbers:
+            if not 0 <= number < 256:
+                raise ValueError("bytes must be in range(0, 256)")
+            digits += "0123456789abcdef"[number // 16] + "0123456789abcdef"[number % 16]
+        return bytes.fromhex(digits)
 
     def print(*values, sep=" ", end="\n", file=None, flush=False):
         file.write((" " if sep is None else sep).join([str(value) for value in values]) + ("\n" if end is None else end))

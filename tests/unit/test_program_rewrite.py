@@ -56,6 +56,13 @@ FUNCTIONS = frozenset({"read_file", "search_files", "ask_llm"})
         ("print('a', file=out)", "cairn_text.print('a', file=out)"),
         ("x = await read_file(p)", "x = read_file(p)"),
         ("import sys\nsys.exit(0)", "import sys\nraise SystemExit"),
+        (
+            "with open(p) as f:\n    x = list(enumerate(f, 1))",
+            "with open(p) as f:\n    x = list(enumerate(f.readlines(), 1))",
+        ),
+        ("sorted(open(p))", "sorted(open(p).readlines())"),
+        ("getattr(s, 'upper')()", "(s).upper()"),
+        ("bytes([65, 66])", "cairn_text.bytes([65, 66])"),
         ("import string; s = 'é'; del d['é']", "string = cairn_string; s = 'é'; (d).pop('é')"),
     ],
 )
@@ -75,6 +82,9 @@ def test_the_same_in_other_words(code, text):
         "import sys\nprint('a', file=sys.stderr)",
         "print('a', file=None)",
         "import json, re, os",
+        "with open(p) as f:\n    pass\nf = [1]\nlist(f)",
+        "getattr(s, name)()",
+        "bytes(5)",
         "def translate(x):\n    return x\nthing.translate(5)",
         "from textwrap import *",
         "not Python at all (",

@@ -190,6 +190,11 @@ def test_translation_of_letters(text):
         assert ours.translate(text, ours.maketrans(*arguments)) == text.translate(str.maketrans(*arguments))
 
 
+@given(st.lists(st.integers(0, 255)))
+def test_bytes_of_numbers(numbers):
+    assert module("cairn_text").bytes(numbers) == bytes(numbers)
+
+
 def test_printing_to_something_that_writes():
     ours, theirs = io.StringIO(), io.StringIO()
     module("cairn_text").print(1, "a", None, sep="-", end="!", file=ours)
