@@ -142,9 +142,10 @@ def _between(code: str, start: tuple[int, int], end: tuple[int, int]) -> str:
     return b"".join(lines).decode()
 
 
-def _lines(code: str) -> list[str]:
-    """Lines as Python's parser counts them."""
-    return re.split(r"(?<=\n)", code)
+@functools.lru_cache(maxsize=8)
+def _lines(code: str) -> tuple[str, ...]:
+    """Lines as Python's parser counts them; asked for once for each place, of which there may be thousands."""
+    return tuple(re.split(r"(?<=\n)", code))
 
 
 def _outermost(edits: list[_Edit]) -> list[_Edit]:
