@@ -263,12 +263,19 @@ def _elsewhere(task: Task, orchestrator: Orchestrator, file: TaskFile) -> Task:
     status = _STATUS_ELSEWHERE.get(task.status, task.status)
     reason = task.reason if status is task.status else f"imported; it was {task.status} where it came from"
     task = replace(task, options={})  # whoever sent it does not choose the limits here
-    free = orchestrator.queue.draft(task.request, task.origin).id
-    with suppress(CairnError):
-        orchestrator.queue.get(task.id)
+    if _is_taken(task.id, orchestrator):
         keep_surroundings(file, surroundings(file, task))
-        return replace(task, id=free, status=status, reason=reason)
+        task = replace(task, id=orchestrator.queue.draft(task.request, task.origin).id)
     return replace(task, status=status, reason=reason)
+
+
+def _is_taken(task_id: str, orchestrator: Orchestrator) -> bool:
+    if (orchestrator.project.state / "tasks" / f"{task_id}.db").exists():
+        return True
+    with suppress(CairnError):
+        orchestrator.queue.get(task_id)
+        return True
+    return False
 
 
 def _not_ours(source: Path, why: str) -> UsageProblem:

@@ -67,6 +67,17 @@ def test_a_second_import_gets_an_id_of_its_own_and_still_replays(desks, exported
     assert asyncio.run(other.replay(second)).complete
 
 
+def test_a_file_that_a_lost_ledger_left_is_not_overwritten(desks, exported):
+    other = desks[1].orchestrator
+    kept = other.project.state / "tasks" / f"{exported[0].task.id}.db"
+    kept.write_bytes(b"somebody's")
+
+    task = import_task(other, exported[1])
+
+    assert task.id != exported[0].task.id
+    assert kept.read_bytes() == b"somebody's"
+
+
 def test_an_accepted_task_is_in_review_elsewhere(desks, exported, tmp_path):
     here, other = desks[0].orchestrator, desks[1].orchestrator
     accepted, _ = here.accept(here.task(exported[0].task.id))
