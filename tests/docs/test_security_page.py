@@ -78,3 +78,24 @@ def test_every_module_and_test_that_the_page_names_is_there():
 
     assert modules
     assert [name for name in modules if not (ROOT / f"cairn/{name}.py").exists()] == []
+
+
+def rows_of_attacks():
+    table = PAGE.split("## What happens to an attack")[1].split("## What is not promised")[0]
+    return [
+        [cell.strip() for cell in row.strip("|").split(" | ")] for row in re.findall(r"^\| .* \|$", table, re.MULTILINE)
+    ][1:]
+
+
+def test_every_attack_names_the_layers_that_stop_it():
+    layers = set(re.findall(r"^\| (\w+) \|.*\| `[^|]*` \| \[", PAGE, re.MULTILINE))
+    named = {layer for row in rows_of_attacks() for layer in row[1].split(", ")}
+
+    assert named - layers == {"all of them"}
+
+
+def test_every_table_of_hostile_programs_is_on_the_page():
+    there = {path.name for path in (ROOT / "tests/hostile").glob("test_*.py")}
+    named = {name for row in rows_of_attacks() for name in re.findall(r"tests/hostile/(\w+\.py)", row[3])}
+
+    assert named == there
