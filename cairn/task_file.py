@@ -373,7 +373,9 @@ class _Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         try:
-            return self._inner.__exit__(kind, error, trace)
+            # While it commits SQLite says already that no transaction is open: it must not be closed then.
+            with self._file._using:  # noqa: SLF001
+                return self._inner.__exit__(kind, error, trace)
         except sqlite3.Error:
             with translate_errors(self._file.path):
                 raise
