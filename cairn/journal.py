@@ -83,7 +83,7 @@ class Journal:
 
     def hold(self, attempt: int) -> None:
         """From now on this process writes the journal, and whoever held it before is refused."""
-        with self._file.durably():
+        with self._file.transaction():  # for other processes, which a power cut ends too
             self._file.kv_set(ATTEMPT_KEY, attempt)
         self._attempt = attempt
 
