@@ -221,7 +221,7 @@ class BoundFunctions:
             failure = error
         with self._overlay.transaction():
             self._journal.require_held()
-            record = self._journal.end_call(number, result, failure)
+            record = self._journal.end_call(number, result, failure, arguments)
             if failure is None:
                 self._journal.use_answers(_digests(arguments))
         self._observe(CallMade(record))

@@ -29,10 +29,11 @@ from cairn.program import (
     Submission,
 )
 from cairn.recalled_calls import UNFINISHED, ExactCall, Recalled, RecalledCalls
-from cairn.task_file import TaskFile
+from cairn.task_file import TaskFile, blob_digest
 
 SUBMISSION_KEY = "cairn.submission"
 ATTEMPT_KEY = "cairn.attempt"
+NOT_KEPT = "(not kept)"  # stands for a long text that a failed call was given
 CUT = "cut"  # the role of a message that stands for an answer that was cut off
 
 
@@ -202,7 +203,7 @@ class Journal:
             "INSERT INTO cairn_call (number, step, arguments, started_at) VALUES (?, ?, ?, ?)",
             number,
             self.step,
-            self._pack(dict(arguments)),
+            pack(dict(arguments), blob_digest),
             started_at,
         )
         return number
@@ -212,8 +213,14 @@ class Journal:
         number: int,
         result: object = None,
         error: BaseException | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> CallRecord:
-        """Completes a call that `begin_call` opened; its tokens are those of the answers kept for it."""
+        """Completes a call that `begin_call` opened; its tokens are those of the answers kept for it.
+
+        Of a call that returned, the long texts among its `arguments` are kept now.
+        """
+        if error is None and arguments is not None:
+            self._pack(dict(arguments))
         (row,) = self._file.rows("SELECT started_at FROM cairn_call WHERE number = ?", number)
         now = self.clock()
         seconds = max(0.0, now - float(row[0] or 0.0))
@@ -270,7 +277,8 @@ class Journal:
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             number,
             self.step,
-            self._pack(dict(arguments)),
+            # Of a failed call the digests are enough to know it again; its texts would fill the disk for nothing.
+            pack(dict(arguments), blob_digest) if error else self._pack(dict(arguments)),
             None if error else self._pack(result),
             program_errors.written(error) if error else None,
             started_at,
@@ -299,7 +307,10 @@ class Journal:
         return tuple(_call_record(*row) for row in rows)
 
     def exact_calls(self, name: str | None = None) -> tuple[ExactCall, ...]:
-        """Every call, or those of one function, with the very values that crossed."""
+        """Every call, or those of one function, with the very values that crossed.
+
+        Of a call that failed or did not finish, long texts may be `NOT_KEPT`.
+        """
         rows: list[tuple[Any, ...]] = self._file.rows(
             "SELECT cairn_call.number, step, name, arguments, cairn_call.result, tool_calls.error, status"
             " FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number"
@@ -311,7 +322,7 @@ class Journal:
                 number,
                 step,
                 name,
-                self._unpack(arguments),
+                self._arguments(arguments, whole=status == "success"),
                 None if result is None else self._unpack(result),
                 UNFINISHED if status == "pending" else error or "",
             )
@@ -363,6 +374,20 @@ class Journal:
 
     def _pack(self, value: object) -> str:
         return pack(value, self._file.put_blob)
+
+    def _arguments(self, text: str, *, whole: bool) -> Mapping[str, object]:
+        if whole:
+            found: dict[str, object] = self._unpack(text)
+            return found
+        try:
+            found = unpack(text, self._blob_or_not_kept)
+        except ValueError:  # all of them together were long
+            return {NOT_KEPT: NOT_KEPT}
+        return found
+
+    def _blob_or_not_kept(self, digest: str) -> bytes:
+        found = self._file.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
+        return self._file.checked_blob(digest, found[0][0]) if found else NOT_KEPT.encode()
 
     def _unpack(self, text: str) -> Any:
         return unpack(text, self._file.blob)

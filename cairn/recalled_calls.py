@@ -63,6 +63,7 @@ class _Row:
     result: str | None
     error: str | None
     status: str
+    shown: str
 
 
 class RecalledCalls:
@@ -102,14 +103,14 @@ class RecalledCalls:
             raise Divergence(self._step, self._next.number, self._shown(self._next), "nothing: the program ended")
 
     def _shown(self, row: _Row) -> str:
-        return _shown(row.name, unpack(row.arguments, self._file.blob))
+        return f"{row.name}({arguments_text(json.loads(row.shown))})"
 
     def _read(self) -> Iterator[_Row]:
         last = 0
         while True:
             rows: list[tuple[Any, ...]] = self._file.rows(
                 "SELECT cairn_call.number, name, arguments, cairn_call.result,"
-                " coalesce(cairn_call.error, tool_calls.error), status"
+                " coalesce(cairn_call.error, tool_calls.error), status, parameters"
                 " FROM cairn_call JOIN tool_calls ON tool_calls.id = cairn_call.number"
                 " WHERE step = ? AND cairn_call.number > ? ORDER BY cairn_call.number LIMIT ?",
                 self._step,

@@ -140,3 +140,17 @@ FILES = {
 @attacks(FILES)
 async def test_files_stay_in_the_overlay_however_many_there_are(room, attack):
     await room.suffer(attack)
+
+
+async def test_what_was_refused_fills_no_disk(room):
+    """Of a call that failed the journal keeps digests, not the texts."""
+    program = (
+        "for n in range(30):\n"
+        "    for call in ('log', 'read_file', 'ask_llm', 'outline', 'search_files'):\n"
+        "        try:\n            exec(f\"{call}('x' * 900_000 + '{n}')\")\n"
+        "        except (ValueError, OSError, RuntimeError):\n            pass\n"
+    )
+    await room.printed(program, prints("", "").with_limits(seconds=10.0).limits)
+
+    assert len(room.journal.calls()) == 150
+    assert room.file.rows("SELECT coalesce(sum(size), 0) FROM cairn_blob") == [(0,)]

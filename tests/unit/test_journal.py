@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cairn.journal import UNFINISHED, ExactCall, Journal, KeptAnswer, MessageRecord, result_from_json, result_to_json
+from cairn.journal import (
+    NOT_KEPT,
+    UNFINISHED,
+    ExactCall,
+    Journal,
+    KeptAnswer,
+    MessageRecord,
+    result_from_json,
+    result_to_json,
+)
 from cairn.program import (
     CallRecord,
     Cancelled,
@@ -22,6 +31,7 @@ from cairn.program import (
     Step,
     Submission,
 )
+from cairn.recalled_calls import Divergence
 from cairn.task_file import TaskFile
 
 
@@ -149,6 +159,44 @@ def test_a_call_that_waits_can_fail(journal: Journal) -> None:
     ended = journal.end_call(number, error=RuntimeError("no model"))
 
     assert ended == CallRecord(1, 0, "ask_llm", "'Why?'", "", "RuntimeError: no model", 999.0, 1.0)
+
+
+def test_of_a_call_that_failed_long_texts_are_not_kept_and_it_is_known_again_all_the_same(
+    journal: Journal, file: TaskFile
+) -> None:
+    long, other = "x" * 5_000, "y" * 5_000
+    arguments: dict[str, dict[str, object]] = {
+        "log": {"message": long},
+        "edit_file": {"path": "a.py", "old": long, "new": "z"},
+        "submit_result": {"summary": "s", "changed_files": ["name"] * 2_000},
+    }
+    for name, given in arguments.items():
+        journal.record_call(name, given, error=ValueError("too long"), started_at=0.0)
+    number = journal.begin_call("ask_llm", {"prompt": long}, 0.0)
+    journal.end_call(number, error=RuntimeError("no model"), arguments={"prompt": long})
+
+    assert file.rows("SELECT * FROM cairn_blob") == []
+    assert [call.arguments for call in journal.exact_calls()] == [
+        {"message": NOT_KEPT},
+        {"path": "a.py", "old": NOT_KEPT, "new": "z"},
+        {NOT_KEPT: NOT_KEPT},
+        {"prompt": NOT_KEPT},
+    ]
+    journal.recall(0)
+    for name, given in arguments.items():
+        recalled = journal.recalled(name, given)
+        assert recalled is not None
+        assert repr(recalled.error) == "ValueError('too long')"
+    with pytest.raises(Divergence, match=r"5,000 characters.*\n.*asked for: ask_llm\('yyy"):
+        journal.recalled("ask_llm", {"prompt": other})
+
+
+def test_a_long_question_is_kept_once_it_has_an_answer(journal: Journal) -> None:
+    number = journal.begin_call("ask_llm", {"prompt": "x" * 5_000}, 0.0)
+    waiting = journal.exact_calls()[0].arguments
+    journal.end_call(number, "Because.", arguments={"prompt": "x" * 5_000})
+
+    assert (waiting, journal.exact_calls()[0].arguments) == ({"prompt": NOT_KEPT}, {"prompt": "x" * 5_000})
 
 
 def test_what_a_rolled_back_transaction_recorded_is_gone(journal: Journal, file: TaskFile) -> None:
