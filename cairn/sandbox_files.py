@@ -65,6 +65,7 @@ class SandboxFiles:
         self._files = files
         self._file_bytes = file_bytes
         self._writing: dict[str, _Writing] = {}
+        self._gathered = 0  # bytes in all of them
 
     def answer(self, name: str, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> object:
         """The result of one call. Raises NotHandled for what is no business of files."""
@@ -96,6 +97,7 @@ class SandboxFiles:
     def forget(self) -> None:
         """What was gathered and not written is dropped: the program was stopped in the middle."""
         self._writing.clear()
+        self._gathered = 0
 
     def gathered(self) -> tuple[KeptFile, ...]:
         """What is open for writing, for a program that goes on elsewhere."""
@@ -104,6 +106,7 @@ class SandboxFiles:
     def restore(self, files: Iterable[KeptFile]) -> None:
         """Goes on with what was gathered elsewhere."""
         self._writing = {file.path: _Writing(bytearray(file.content), file.stored) for file in files}
+        self._gathered = sum(len(each.content) for each in self._writing.values())
 
     # ── opening, reading, writing ──
 
@@ -117,6 +120,7 @@ class SandboxFiles:
                 raise IsADirectoryError(f"'{inside}' is a folder; os.listdir('{inside}') shows what is in it")
         else:
             self._start_writing(inside, keep=mode.startswith("a"))
+            self._bound()
         return MontyFileHandle(f"{ROOT}/{inside}", mode)
 
     def _start_writing(self, path: str, *, keep: bool) -> None:
@@ -129,7 +133,9 @@ class SandboxFiles:
         old = b""
         if there is not None and (keep or there.kind is EntryKind.SYMLINK):
             old = self._files.read_bytes(path, as_name="open")  # a link that leads out of the project is refused here
+        self._take(path)
         self._writing[path] = _Writing(bytearray(old if keep else b""), stored=keep and there is not None)
+        self._gathered += len(self._writing[path].content)
 
     def _append(self, path: object, data: bytes) -> None:
         inside = _inside(path)
@@ -140,7 +146,11 @@ class SandboxFiles:
             raise ValueError(f"'{inside}' would be larger than {self._file_bytes:,} bytes; write less into one file")
         writing.content += data
         writing.stored = False
-        if sum(len(each.content) for each in self._writing.values()) > GATHERED_BYTES:
+        self._gathered += len(data)
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._gathered > GATHERED_BYTES:
             self.store()
 
     def _append_text(self, path: object, text: str) -> int:
@@ -161,7 +171,7 @@ class SandboxFiles:
 
     def _write_bytes(self, path: object, data: bytes, as_name: str = "Path.write_bytes") -> int:
         inside = _inside(path)
-        self._writing.pop(inside, None)
+        self._take(inside)
         self._files.write_bytes(inside, data, as_name=as_name)
         return len(data)
 
@@ -170,9 +180,14 @@ class SandboxFiles:
         return len(text)
 
     def _store_one(self, path: str) -> None:
-        writing = self._writing.pop(path, None)
+        writing = self._take(path)
         if writing is not None and not writing.stored:
             self._files.write_bytes(path, bytes(writing.content), as_name="open().write")
+
+    def _take(self, path: str) -> _Writing | None:
+        writing = self._writing.pop(path, None)
+        self._gathered -= len(writing.content) if writing is not None else 0
+        return writing
 
     # ── looking ──
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from cairn import sandbox_files
 from cairn.executor import AgentExecutor
 from cairn.external_functions import create_external_functions
 from cairn.journal import Journal
 from cairn.overlay import AgentFSOverlay
 from cairn.program import CodeFailed, Finished, LimitReached, Limits, Program
+from cairn.sandbox_files import SandboxFiles
 from cairn.task_file import TaskFile
 
 LIMITS = Limits(seconds=2.0, memory_mb=64, calls=2_000, file_bytes=1_000_000)
@@ -284,3 +286,23 @@ async def test_a_python_file_that_would_not_parse_is_not_stored(run, overlay):
 
     assert (type(result), result.error_type, "src/app.py" in result.message) == (CodeFailed, "ValueError", True)
     assert overlay.read("src/app.py") == b"x = 1\n"
+
+
+async def test_files_that_are_open_for_appending_take_no_more_of_the_hosts_memory_than_is_gathered(
+    run, root, overlay, monkeypatch
+):
+    monkeypatch.setattr(sandbox_files, "GATHERED_BYTES", 250_000)
+    held = []
+    kept = SandboxFiles._start_writing
+
+    def watched(self, path, *, keep):
+        kept(self, path, keep=keep)
+        held.append((self._gathered, sum(len(each.content) for each in self._writing.values())))
+
+    monkeypatch.setattr(SandboxFiles, "_start_writing", watched)
+    for number in range(20):
+        (root / f"large{number}.txt").write_bytes(b"x" * 100_000)
+    await run("fs = [open(f'large{n}.txt', 'a') for n in range(20)]\nfor f in fs: f.write('y')\n")
+
+    assert all(counted == really <= 350_000 for counted, really in held)
+    assert [overlay.read(f"large{n}.txt")[-2:] for n in range(20)] == [b"xy"] * 20
