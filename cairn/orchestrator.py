@@ -183,6 +183,16 @@ class Orchestrator:
         self._keep(queued)
         return queued
 
+    def cancel(self, task: Task) -> bool:
+        """A task that waits is cancelled at once, one that runs is asked to end; True when it has ended.
+
+        Raises IllegalMove for a task that has ended already.
+        """
+        if task.status is TaskStatus.RUNNING and self.queue.ask_to_cancel(task):
+            return False
+        self._keep(self.queue.move(self.queue.get(task.id), TaskStatus.CANCELLED, reason="cancelled"))
+        return True
+
     def _has_more_to_do(self, task: Task) -> bool:
         """True unless a program that nobody answers came to its end: run again, it would end the same way."""
         if not self._path(task.id).exists():
@@ -207,8 +217,9 @@ class Orchestrator:
         started = time.monotonic()
         try:
             status, reason = verdict(await self._converse(task, observe))
-        except asyncio.CancelledError:
-            self._finish(task, TaskStatus.CANCELLED, "stopped by the person who ran it", time.monotonic() - started)
+        except asyncio.CancelledError as stop:
+            reason = str(stop.args[0]) if stop.args else "stopped by the person who ran it"
+            self._finish(task, TaskStatus.CANCELLED, reason, time.monotonic() - started)
             raise
         except Exception as error:
             self._finish(task, TaskStatus.FAILED, _why(error), time.monotonic() - started)

@@ -338,6 +338,22 @@ class TaskQueue:
             ).fetchone()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
+    def ask_to_cancel(self, task: Task) -> bool:
+        """Whoever runs the task hears of it within moments; False when nobody runs it any more."""
+        with self._writing() as db:
+            asked = db.execute(
+                "UPDATE task SET cancel_asked_at = ? WHERE id = ? AND attempt = ? AND status = ?",
+                (self._clock(), task.id, task.attempt, TaskStatus.RUNNING),
+            )
+        return asked.rowcount == 1
+
+    def is_to_be_cancelled(self, task: Task) -> bool:
+        """True once somebody asked for it, and when the task is no longer this attempt's."""
+        query = "SELECT 1 FROM task WHERE id = ? AND attempt = ? AND status = ? AND cancel_asked_at IS NULL"
+        with translate_errors(self.path):
+            row = self._db.execute(query, (task.id, task.attempt, TaskStatus.RUNNING)).fetchone()
+        return row is None
+
     def abandoned(self) -> tuple[Task, ...]:
         """Running tasks whose process ended, or whose lease ran out."""
         query = f"SELECT {_COLUMNS}, owner, lease_until FROM task WHERE status = ?"

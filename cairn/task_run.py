@@ -25,6 +25,7 @@ from cairn.program import (
 )
 from cairn.progress import Observer, Recalling, Running, StepEnded, StepStarted
 from cairn.recalled_calls import Divergence
+from cairn.repetition import REPEATS, repetition
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Conversation:
             result = await self._run(number, program, done)
             if isinstance(result, LimitReached | Crashed | Cancelled) or _submitted(result):
                 return result
+            if self.source.answers and (why := repetition(done, self.journal.calls(number))):
+                return LimitReached(Run(), REPEATS, 0, f"it repeats itself: {why}")
         else:
             if self.source.answers:
                 return LimitReached(Run(), "steps", limits.steps)
@@ -159,6 +162,8 @@ def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
         case CodeFailed(error_type=kind, message=message, line=line):
             where = f" in line {line}" if line else ""
             return TaskStatus.FAILED, f"the program failed{where}: {kind}: {message}"
+        case LimitReached(limit="repeats", detail=detail):
+            return TaskStatus.FAILED, detail
         case LimitReached(limit=limit, allowed=allowed):
             return TaskStatus.FAILED, f"limit reached: {limit} = {figure(allowed)}"
         case Crashed(detail=detail):

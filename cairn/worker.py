@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cairn.errors import IllegalMove
 from cairn.progress import Observer, unobserved
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
     from cairn.review import Review
 
+CANCEL_SECONDS = 0.2  # how often a running task looks whether it is to end
+ASKED = "cancelled by cairn cancel"
+
+
+async def _ended(work: asyncio.Future[Any]) -> None:
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
 
 class Worker:
     """Runs tasks of one orchestrator in this process."""
@@ -22,19 +31,35 @@ class Worker:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
         self._owner = Owner.this_process()
+        self._cancelled: set[str] = set()
 
     async def run_task(self, task_id: str, observe: Observer = unobserved) -> Review:
         """The review of the named task. Raises IllegalMove when another process took it first."""
         task = self._orchestrator.queue.claim(self._owner, task_id)
         if task is None:
             raise IllegalMove(f"Task {task_id} is not waiting to be run.", fix=f"cairn show {task_id}")
-        beating = asyncio.create_task(self._keep_lease(task))
+        work = asyncio.ensure_future(self._orchestrator.run(task, observe))
+        beside = [asyncio.create_task(self._keep_lease(task)), asyncio.create_task(self._heed_cancel(task, work))]
         try:
-            return await self._orchestrator.run(task, observe)
+            return await work
+        except asyncio.CancelledError:
+            if not work.cancelled() or not self._is_asked(task):
+                await _ended(work)
+                raise
+            return self._orchestrator.review(self._orchestrator.task(task.id))
         finally:
-            beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
+            for each in beside:
+                await _ended(each)
+
+    async def _heed_cancel(self, task: Task, work: asyncio.Future[Review]) -> None:
+        """Ends the task when another process asks for it."""
+        while not self._orchestrator.queue.is_to_be_cancelled(task):  # noqa: ASYNC110 - the sign is in a file
+            await asyncio.sleep(CANCEL_SECONDS)
+        self._cancelled.add(task.id)
+        work.cancel(ASKED)
+
+    def _is_asked(self, task: Task) -> bool:
+        return task.id in self._cancelled
 
     async def _keep_lease(self, task: Task) -> None:
         while True:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cairn.testing import ModelServer, Silence
 from tests.conftest import tree
 
 SPIN = "write_file('kept.txt', 'work')\nprint('spinning')\nwhile True:\n    pass\nsubmit_result('never', [])\n"
@@ -230,3 +231,51 @@ def test_nothing_of_sqlite_is_left_open_beside_a_finished_task(project, cairn):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
     assert [path.name for path in Path(project, ".cairn/tasks").iterdir()] == [f"{task['id']}.db"]
+
+
+def test_another_command_cancels_a_running_task_and_nothing_of_it_stays(project, cairn):
+    process = started(program=SPIN)
+    (task,) = listed()
+
+    screen = cairn("cancel", str(task["id"]))
+    _out, err = process.communicate(timeout=20)
+
+    assert (screen.code, screen.out) == (0, "Task TASK1 is cancelled.\n")
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert workers_of(process.pid) == []
+    (ended,) = listed()
+    assert (ended["status"], ended["reason"]) == ("cancelled", "cancelled by cairn cancel")
+    assert cairn("diff", str(task["id"]), "--name-only").out == "kept.txt\n"
+
+
+def test_a_cancelled_task_asks_its_model_no_more(project, cairn, tmp_path):
+    with ModelServer(Silence()) as server:
+        environ = {**os.environ, **server.settings(tmp_path / "llm")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cairn", "run", "mend it", "-m", "served"],
+            env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        for line in process.stderr:
+            if "asking served" in line:
+                break
+        (task,) = listed()
+        assert cairn("cancel", str(task["id"])).code == 0
+        process.communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert len(server.requests) <= 1
+    assert [each["status"] for each in listed()] == ["cancelled"]
+
+
+def test_a_task_that_waits_is_cancelled_at_once_and_one_that_ended_is_not(project, cairn):
+    process = started(program=SPIN)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    (task,) = listed()
+
+    assert cairn("cancel", str(task["id"])).code == 0
+    again = cairn("cancel", str(task["id"]))
+
+    assert again.code == 1
+    assert "Task TASK1 is cancelled, so it cannot become cancelled." in again.err

@@ -599,15 +599,17 @@ def test_a_part_is_not_put_back_beside_another_accept_of_the_same_lines(reviewed
     cairn(*part)
     assert tree(project) == changed
 
-    assert cairn("undo", "--op", "3") == snapshot(Screen(
-    code=1,
-    out="",
-    err="""\
+    assert cairn("undo", "--op", "3") == snapshot(
+        Screen(
+            code=1,
+            out="",
+            err="""\
 cairn: Operation 3 is out of date: task TASK1 was accepted again since.
   Operation 4 did that.
   cairn undo --op 4   takes that back first.
 """,
-))
+        )
+    )
     assert cairn("undo", "--op", "4").code == 0
     assert cairn("undo", "--op", "3").code == 0
     assert tree(project) == changed
