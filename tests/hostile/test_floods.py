@@ -39,28 +39,31 @@ def in_a_loop(call: str) -> str:
 
 CALLS = {
     "read_file": "read_file('a.txt')",
-    "read_file of nothing": "read_file('nothing.txt')",
     "read_file of what is refused": "read_file('../x')",
     "write_file": "write_file('b.txt', 'x')",
     "edit_file": "edit_file('a.txt', 'one', 'one')",
-    "delete_file": "delete_file('nothing.txt')",
-    "move_file": "move_file('a.txt', 'a.txt')",
-    "list_dir": "list_dir()",
     "file_exists": "file_exists('a.txt')",
-    "search_files": "search_files('**/*')",
-    "outline": "outline('src/app.py')",
     "ask_llm": "ask_llm('x')",
-    "ask_llm_many": "ask_llm_many(['x'])",
     "log": "log('x')",
     "submit_result that is refused": "submit_result('', [])",
     "open": "open('a.txt')",
-    "os.stat": "import os; os.stat('a.txt')",
     "Path.exists": "from pathlib import Path; Path('a.txt').exists()",
-    "a function as a value": "f = read_file; f('a.txt')",
-    "in exec": "exec(\"read_file('a.txt')\")",
     "in a comprehension": "[read_file('a.txt') for n in range(10 ** 6)]",
 }
-SLOW_CALLS = {"search_content": "search_content('one')", "os.walk": "import os; list(os.walk('.'))"}
+SLOW_CALLS = {
+    "read_file of nothing": "read_file('nothing.txt')",
+    "delete_file": "delete_file('nothing.txt')",
+    "move_file": "move_file('a.txt', 'a.txt')",
+    "list_dir": "list_dir()",
+    "search_files": "search_files('**/*')",
+    "outline": "outline('src/app.py')",
+    "ask_llm_many": "ask_llm_many(['x'])",
+    "os.stat": "import os; os.stat('a.txt')",
+    "a function as a value": "f = read_file; f('a.txt')",
+    "in exec": "exec(\"read_file('a.txt')\")",
+    "search_content": "search_content('one')",
+    "os.walk": "import os; list(os.walk('.'))",
+}
 
 
 @attacks(OUTPUT)

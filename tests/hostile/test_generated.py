@@ -72,7 +72,7 @@ def check_programs(place, data) -> None:
     asyncio.run(survives(place, programs))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_generated_program_harms_the_host(place, data):
     check_programs(place, data)
@@ -174,7 +174,7 @@ def check_call(place, name, data) -> None:
 
 
 @pytest.mark.parametrize("name", declared(TaskFunctions))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_function_is_given_it_answers_or_raises_what_a_program_can_catch(place, name, data):
     check_call(place, name, data)
@@ -189,7 +189,7 @@ def test_whatever_a_function_is_given_many(place, name, data):
     check_call(place, name, data)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(value=VALUES.filter(lambda value: "object at" not in repr(value)))
 def test_whatever_value_comes_back_a_program_gets_it_or_an_error(place, value):
     """From the host's side: an answer that the sandbox cannot hold is an error of the program, never a lost worker."""
@@ -216,7 +216,7 @@ def test_whatever_value_comes_back_a_program_gets_it_or_an_error(place, value):
     assert workers() == set()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=200))
 def test_what_the_fuzzer_is_given_is_harmless(place, data):
     one_input(place, data)

@@ -99,7 +99,7 @@ WORK = {
         "for n in range(300): write_file(f'd/{n}', 'x')\nfor n in range(60): move_file('d' if n % 2 == 0 else 'e', 'e' if n % 2 == 0 else 'd')\n",
         30.0, id="a-folder-moved-to-and-fro", marks=pytest.mark.slow,
     ),
-    "links": pytest.param(tried(*["read_file('round/' * 600 + 'x')"] * 10), 8.0, id="a-path-of-links-in-a-circle"),
+    "links": pytest.param(tried(*["read_file('round/' * 600 + 'x')"] * 10), 8.0, id="a-path-of-links-in-a-circle", marks=pytest.mark.slow),
 }  # fmt: skip
 
 

@@ -154,7 +154,7 @@ COMPILER = {
         "", "".join(f"def f{n}(): f{n + 1}()\n" for n in range(2000)) + "def f2000(): log('a')\n"
     ),
     "imports before a handler of many names": refused(
-        "try:\n" + " import os\n" * 3000 + "except (" + ",".join(["A"] * 10_000) + "): pass\n"
+        "try:\n" + " import os\n" * 3000 + "except (" + ",".join(["A"] * 10_000) + "): pass\n", slow=True
     ),
     "callbacks in callbacks": refused("map(lambda: " * 90 + "[" + "log('x')," * 5000 + "]" + ")" * 90),
     "nul": refused("x = 1\0"),
