@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one task may use. The host's own clocks and counters judge each of them.
+    """What one task may use. The host's own clocks and counters judge each of them; docs/limits.md says how.
 
-    `seconds` is sandbox time per program (time in external functions does not count), `wall_seconds`
-    the whole task's real time, `memory_mb` and `recursion` the sandbox's, `calls` all external calls of
-    a task, `llm_calls` the ask_llm calls among them, `steps` the programs a model may write, `repairs` how
-    often one program may be sent back because its check failed, `output_chars` what one step's printed
-    output is cut to before the model sees it, `file_bytes` the largest file read or written.
+    `seconds` is sandbox time per program (time in external functions does not count) and `total_seconds` that of all
+    of a task's programs, `wall_seconds` the whole task's real time, `memory_mb` and `recursion` the sandbox's, `calls`
+    all external calls of a task, `calls_of` those of single functions, `llm_calls` the questions of ask_llm,
+    `bytes_written` what goes into the overlay in all, `files_changed` how many files that may be, `steps` the
+    programs a model may write, `repairs` how often one program may be sent back because its check failed,
+    `program_chars` and `nesting` how long and how deep a program may be, `output_chars` what one step's printed output
+    is cut to before the model sees it, `file_bytes` the largest file read or written. `model_calls`, `input_tokens`,
+    `output_tokens` and `money` bound all calls of models together; `money` None means no limit.
     """
 
     seconds: float = 60.0
+    total_seconds: float = 600.0
     wall_seconds: float = 1800.0
     memory_mb: int = 100
     recursion: int = 1000
     calls: int = 20_000
+    calls_of: Mapping[str, int] = field(default_factory=dict)
     llm_calls: int = 500
+    bytes_written: int = 200_000_000
+    files_changed: int = 10_000
     steps: int = 12
     repairs: int = 3
+    program_chars: int = 65_536
+    nesting: int = 30
     output_chars: int = 8_000
     file_bytes: int = 10_000_000
+    model_calls: int = 1_000
+    input_tokens: int = 10_000_000
+    output_tokens: int = 1_000_000
+    money: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +124,26 @@ class CodeFailed:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The host stopped the program at a limit. `limit` is the name of a field of `Limits`."""
+    """The host stopped the program at a limit: a field of `Limits`, "calls_of.NAME", or one of the project's budget."""
 
     run: Run
     limit: str
     allowed: float
     detail: str = ""
+
+
+class AtLimit(Exception):
+    """Something was not done because it would have passed a limit. The host ends the program, which cannot catch it."""
+
+    def __init__(self, limit: str, allowed: float, detail: str = "") -> None:
+        super().__init__(limit, allowed, detail)
+        self.limit = limit
+        self.allowed = allowed
+        self.detail = detail
+
+    def reached(self, run: Run) -> LimitReached:
+        """The outcome of the program that asked for it."""
+        return LimitReached(run, self.limit, self.allowed, self.detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cairn.glob_pattern import glob_pattern
+from cairn.metering import Price, Prices
 
 
 class Refused(Exception):
@@ -56,6 +57,57 @@ class Real:
             lowest = "above 0 and at most" if self.positive else "from 0 to"
             raise Refused(f"a number {lowest} {self.most:,}", value)
         return float(number)
+
+
+@dataclass(frozen=True, slots=True)
+class OrNone:
+    """What another rule takes, or an empty text for no limit."""
+
+    rule: Rule
+
+    def parse(self, value: object) -> object:
+        """None for an empty text."""
+        if value == "":
+            return None
+        try:
+            return self.rule.parse(value)
+        except Refused as refused:
+            raise Refused(f'{refused.wanted}, or "" for no limit', refused.value) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A table of names with a whole number each; a text has NAME=NUMBER, apart by blanks."""
+
+    most: int
+
+    def parse(self, value: object) -> dict[str, int]:
+        """In the order of the names, so that the same table always reads the same."""
+        table = dict(word.partition("=")[::2] for word in value.split()) if isinstance(value, str) else value
+        if not isinstance(table, Mapping):
+            raise Refused("a table of names with a number each", value)
+        number = Whole(0, self.most)
+        try:
+            return {name: number.parse(table[name]) for name in sorted(table)}
+        except Refused as refused:
+            raise Refused(f"{refused.wanted} for each name", refused.value) from None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """A table of models, globs too, with what a million tokens of each cost."""
+
+    def parse(self, value: object) -> Prices:
+        """Both prices of a model, or none: half a price would be taken for a whole one."""
+        if not isinstance(value, Mapping):
+            raise Refused('a table such as {"gpt-5*" = {input = 1.25, output = 10}}', value)
+        return Prices({str(name): self._price(price) for name, price in value.items()})
+
+    def _price(self, value: object) -> Price:
+        amount = Real(1_000_000)
+        if not isinstance(value, Mapping) or set(value) != {"input", "output"}:
+            raise Refused("two prices for each model, such as {input = 1.25, output = 10}", value)
+        return Price(amount.parse(value["input"]), amount.parse(value["output"]))
 
 
 @dataclass(frozen=True, slots=True)

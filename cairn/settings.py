@@ -7,21 +7,27 @@ The order, last word first: flags, `CAIRN_*` variables, `cairn.toml`, `[tool.cai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cairn.errors import UsageProblem
+from cairn.metering import Prices
 from cairn.program import Limits
-from cairn.setting_rules import Name, Patterns, Real, Refused, Rule, Whole
+from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, Real, Refused, Rule, Whole
 
 PROJECT_FILE = "cairn.toml"
 _DEFAULTS = Limits()
 _DAY = 86_400
+_MANY_TOKENS = 1_000_000_000_000
 
 
 def _setting(default: object, rule: Rule, description: str) -> Any:
-    return field(default=default, metadata={"rule": rule, "description": description})
+    return field(default=default, metadata=_told(rule, description))
+
+
+def _told(rule: Rule, description: str) -> dict[str, object]:
+    return {"rule": rule, "description": description}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,9 @@ class LimitSettings:
         Real(3600, positive=True),
         "sandbox seconds per program; time inside external functions does not count",
     )
+    total_seconds: float = _setting(
+        _DEFAULTS.total_seconds, Real(_DAY, positive=True), "sandbox seconds of all of a task's programs together"
+    )
     wall_seconds: float = _setting(
         _DEFAULTS.wall_seconds,
         Real(7 * _DAY, positive=True),
@@ -41,21 +50,58 @@ class LimitSettings:
     memory_mb: int = _setting(_DEFAULTS.memory_mb, Whole(16, 16_384), "sandbox memory in MB")
     recursion: int = _setting(_DEFAULTS.recursion, Whole(200, 100_000), "call depth")
     calls: int = _setting(_DEFAULTS.calls, Whole(1, 10_000_000), "external calls per task (read_file, write_file, ...)")
+    calls_of: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata=_told(
+            Counts(10_000_000), "external calls per task by function, such as {write_file = 100, delete_file = 0}"
+        ),
+    )
     llm_calls: int = _setting(
         _DEFAULTS.llm_calls, Whole(0, 1_000_000), "questions a task's programs may ask a model (ask_llm)"
     )
+    bytes_written: int = _setting(
+        _DEFAULTS.bytes_written, Whole(0, 100_000_000_000), "bytes a task may write in all, moved files counted"
+    )
+    files_changed: int = _setting(
+        _DEFAULTS.files_changed, Whole(0, 10_000_000), "files a task may make, change, move or delete"
+    )
     steps: int = _setting(_DEFAULTS.steps, Whole(1, 1000), "programs a model may write")
     repairs: int = _setting(_DEFAULTS.repairs, Whole(0, 100), "times one program is sent back because its check failed")
+    program_chars: int = _setting(_DEFAULTS.program_chars, Whole(1, 500_000), "characters of one program")
+    nesting: int = _setting(_DEFAULTS.nesting, Whole(1, 90), "blocks (def, if, for, with, ...) inside one another")
     output_chars: int = _setting(
         _DEFAULTS.output_chars, Whole(200, 1_000_000), "characters of a step's output that the model sees"
     )
     file_bytes: int = _setting(
         _DEFAULTS.file_bytes, Whole(1024, 100_000_000), "largest file that is read or written, in bytes"
     )
+    model_calls: int = _setting(
+        _DEFAULTS.model_calls, Whole(0, 1_000_000), "calls of models in all: programs, repairs and questions"
+    )
+    input_tokens: int = _setting(_DEFAULTS.input_tokens, Whole(0, _MANY_TOKENS), "tokens sent to models in all")
+    output_tokens: int = _setting(_DEFAULTS.output_tokens, Whole(0, _MANY_TOKENS), "tokens written by models in all")
+    money: float | None = _setting(
+        _DEFAULTS.money, OrNone(Real(1_000_000)), "what calls of models may cost in all, in the unit of [prices]"
+    )
 
     def limits(self) -> Limits:
         """The same figures as the model layer's value."""
         return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """What all tasks of the project may use together; None: as much as they like."""
+
+    tokens_per_day: int | None = _setting(
+        None, OrNone(Whole(0, _MANY_TOKENS)), "tokens sent to and written by models from midnight to midnight"
+    )
+    money_per_day: float | None = _setting(
+        None, OrNone(Real(1_000_000)), "what calls of models may cost from midnight to midnight"
+    )
+    tasks_at_once: int | None = _setting(
+        None, OrNone(Whole(1, 10_000)), "tasks that run at the same time; a further one waits"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +145,15 @@ class Settings:
         None, Name(), 'the `llm` model that writes programs, for example "gpt-5.6-luna"; `llm models` lists them'
     )
     text_model: str | None = _setting(None, Name(), "the model behind ask_llm; the same one when not set")
+    prices: Prices = field(
+        default_factory=Prices,
+        metadata=_told(
+            PriceTable(),
+            'what a million tokens cost, by model, globs too, such as {"gpt-5*" = {input = 1.25, output = 10.0}}',
+        ),
+    )
     limits: LimitSettings = field(default_factory=LimitSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
     accept: AcceptSettings = field(default_factory=AcceptSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
@@ -115,7 +169,7 @@ class Settings:
     def overruled(self, values: Mapping[str, Any], origin: str) -> Settings:
         """The same where `values`, as TOML has them, say nothing. Raises UsageProblem that names `origin`."""
         plain = {name: value for name, value in values.items() if name not in _SECTIONS}
-        changed = _parsed(type(self), plain, origin)
+        changed = _parsed(self, plain, origin)
         for name in _SECTIONS:
             if name in values:
                 changed[name] = _overruled(getattr(self, name), values[name], origin, name)
@@ -128,6 +182,7 @@ class Settings:
 
 _SECTIONS: Mapping[str, type[Any]] = {
     "limits": LimitSettings,
+    "budget": BudgetSettings,
     "retry": RetrySettings,
     "accept": AcceptSettings,
     "keep": KeepSettings,
@@ -188,28 +243,38 @@ def _variable(key: str) -> str:
 def _nested(dotted: Mapping[str, object]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in dotted.items():
-        section, _, name = key.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[name] = value
+        *tables, name = key.split(".")
+        place = nested
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[name] = value
     return nested
 
 
 def _overruled(section: Any, values: object, origin: str, name: str) -> Any:
     if not isinstance(values, Mapping):
         raise _refused(name, origin, Refused(f"a table: [{name}]", values))
-    return replace(section, **_parsed(type(section), values, origin, f"{name}."))
+    return replace(section, **_parsed(section, values, origin, f"{name}."))
 
 
-def _parsed(kind: type[Any], values: Mapping[str, Any], origin: str, prefix: str = "") -> dict[str, Any]:
-    known = {each.name: each for each in fields(kind)}
+def _parsed(section: Any, values: Mapping[str, Any], origin: str, prefix: str = "") -> dict[str, Any]:
+    known = {each.name: each for each in fields(section)}
     parsed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise _unknown(name, prefix, tuple(known), origin)
         try:
-            parsed[name] = known[name].metadata["rule"].parse(value)
+            parsed[name] = _joined(getattr(section, name), known[name].metadata["rule"].parse(value))
         except Refused as refused:
             raise _refused(f"{prefix}{name}", origin, refused) from None
     return parsed
+
+
+def _joined(before: object, value: object) -> object:
+    """Tables are overruled name by name, everything else as a whole."""
+    if isinstance(before, Prices) and isinstance(value, Prices):
+        return Prices({**before.of, **value.of})
+    return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
 
 
 def _refused(key: str, origin: str, refused: Refused) -> UsageProblem:
@@ -246,6 +311,19 @@ def commented_file() -> str:
     for section, kind in sections.items():
         lines += ["", f"[{section}]"] if section else [""]
         for name, each in described(kind).items():
-            default = '""' if each.default is None else [*each.default] if each.default == () else each.default
-            lines.append(f"# {name} = {default}".ljust(28) + f"  # {each.metadata['description']}")
+            lines.append(f"# {name} = {_written(default_of(each))}".ljust(28) + f"  # {each.metadata['description']}")
     return "\n".join(lines) + "\n"
+
+
+def default_of(setting: Field[Any]) -> Any:
+    """What a setting is when nobody sets it."""
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
+
+
+def _written(default: Any) -> str:
+    """A default as TOML has it."""
+    if default is None:
+        return '""'
+    if isinstance(default, Mapping | Prices):
+        return "{}"
+    return "[]" if default == () else str(default)

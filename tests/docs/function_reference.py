@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cairn.external_functions import function_reference
 from cairn.program_hints import MODULES
-from cairn.settings import LimitSettings, described
+from cairn.settings import LimitSettings, default_of, described
 from tests.docs.generated_blocks import DOCS, rewrite
 
 PAGE = DOCS / "programs.md"
@@ -29,11 +29,13 @@ def _modules() -> str:
 def _limits() -> str:
     rows = ["| limit | default | what it bounds |", "|---|---|---|"]
     for name, field in described(LimitSettings).items():
-        rows.append(f"| `{name}` | {_figure(field.default)} | {field.metadata['description']} |")
+        rows.append(f"| `{name}` | {_figure(default_of(field))} | {field.metadata['description']} |")
     return "\n".join(rows)
 
 
-def _figure(number: float) -> str:
+def _figure(number: object) -> str:
+    if not isinstance(number, int | float):
+        return "none"
     return f"{number:,}" if isinstance(number, int) else f"{number:,g}"
 
 

@@ -7,9 +7,10 @@ import tomllib
 import pytest
 
 from cairn.errors import UsageProblem
+from cairn.metering import Price, Prices
 from cairn.program import Limits
-from cairn.setting_rules import Name, Patterns, Real, Refused, Whole
-from cairn.settings import Settings, commented_file
+from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, Real, Refused, Whole
+from cairn.settings import BudgetSettings, Settings, commented_file
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def test_an_unknown_setting_names_its_neighbour(root, environ):
 
     assert str(wrong.value) == (
         f"There is no setting limits.second ({root}/cairn.toml).\n"
-        "Known here: seconds, wall_seconds, memory_mb, recursion, calls, llm_calls, steps, repairs, output_chars,"
-        " file_bytes.\n"
+        "Known here: seconds, total_seconds, wall_seconds, memory_mb, recursion, calls, calls_of, llm_calls,"
+        " bytes_written, files_changed, steps, repairs, program_chars, nesting, output_chars, file_bytes, model_calls,"
+        " input_tokens, output_tokens, money.\n"
         "Did you mean seconds?"
     )
 
@@ -74,6 +76,14 @@ def test_an_unknown_setting_names_its_neighbour(root, environ):
         ("[limits]\nsteps = 2.5\n", "The setting limits.steps in FILE cannot be 2.5."),
         ("[limits]\nseconds = inf\n", "The setting limits.seconds in FILE cannot be inf."),
         ("[limits]\nseconds = 0\n", "The setting limits.seconds in FILE cannot be 0."),
+        ("[limits]\nmoney = -1\n", "The setting limits.money in FILE cannot be -1."),
+        ("[limits]\ncalls_of = 5\n", "The setting limits.calls_of in FILE cannot be 5."),
+        ("[limits.calls_of]\nwrite_file = -1\n", "The setting limits.calls_of in FILE cannot be -1."),
+        ('[limits]\ncalls_of = "write_file"\n', "The setting limits.calls_of in FILE cannot be ''."),
+        ("[budget]\ntasks_at_once = 0\n", "The setting budget.tasks_at_once in FILE cannot be 0."),
+        ("prices = 5\n", "The setting prices in FILE cannot be 5."),
+        ("[prices]\na = {input = 1}\n", "The setting prices in FILE cannot be {'input': 1}."),
+        ("[prices.a]\ninput = -1\noutput = 1\n", "The setting prices in FILE cannot be -1."),
         ("model = 5\n", "The setting model in FILE cannot be 5."),
         ("model = [\n", "FILE is not valid TOML."),
     ],
@@ -93,6 +103,31 @@ def test_allowed_paths_are_patterns_and_a_variable_names_several(root, environ):
 
     assert Settings.load(root, environ).accept.allow == ("conftest.py", "tests/**")
     assert Settings.load(root, environ | {"CAIRN_ACCEPT_ALLOW": "a b/"}).accept.allow == ("a", "b/")
+
+
+def test_a_table_is_overruled_name_by_name(root, environ):
+    (root / "pyproject.toml").write_text(
+        "[tool.cairn.limits.calls_of]\nwrite_file = 9\ndelete_file = 0\n"
+        '[tool.cairn.prices]\n"gpt-*" = {input = 1, output = 2}\n'
+    )
+    (root / "cairn.toml").write_text(
+        "[limits]\ncalls_of = {write_file = 5}\n[prices]\nmine = {input = 0, output = 0}\n"
+    )
+
+    loaded = Settings.load(root, environ, {"limits.calls_of.read_file": "7"})
+
+    assert loaded.limits.calls_of == {"write_file": 5, "delete_file": 0, "read_file": 7}
+    assert loaded.prices == Prices({"gpt-*": Price(1, 2), "mine": Price(0, 0)})
+    environ["CAIRN_LIMITS_CALLS_OF"] = "write_file=1 ask_llm=2"
+    assert Settings.load(root, environ).limits.calls_of == {"write_file": 1, "delete_file": 0, "ask_llm": 2}
+
+
+def test_no_limit_of_money_is_an_empty_text(root, environ):
+    (root / "cairn.toml").write_text("[limits]\nmoney = 5\n[budget]\ntokens_per_day = 1000\n")
+
+    assert Settings.load(root, environ).limits.money == 5.0
+    assert Settings.load(root, environ, {"limits.money": ""}).limits.money is None
+    assert Settings.load(root, environ).budget == BudgetSettings(tokens_per_day=1000)
 
 
 def test_settings_that_are_no_text_are_a_usage_problem(root, environ):
@@ -123,6 +158,9 @@ def test_the_commented_file_says_every_default_and_changes_nothing(root, environ
         (Whole(1, 1000), "1e999", "a whole number from 1 to 1,000"),
         (Real(3600, positive=True), 0, "a number above 0 and at most 3,600"),
         (Real(600), "-0.1", "a number from 0 to 600"),
+        (OrNone(Whole(0, 9)), "many", 'a whole number from 0 to 9, or "" for no limit'),
+        (Counts(9), ["write_file"], "a table of names with a number each"),
+        (PriceTable(), "1.25", 'a table such as {"gpt-5*" = {input = 1.25, output = 10}}'),
         (Name(), 5, "a text, in quotes"),
         (Patterns(), None, "a list of paths or globs"),
         (
