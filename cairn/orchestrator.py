@@ -244,7 +244,10 @@ class Orchestrator:
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
             seen = surroundings(work.file, task)
             dumps = TaskDumps(work.file, work.journal)
-            async with AgentExecutor(limits).session(functions, now=seen.now, seed=seen.seed, dumps=dumps) as session:
+            talks: list[Conversation] = []  # the session is made before its conversation, which can rebuild it
+            async with AgentExecutor(limits).session(
+                functions, now=seen.now, seed=seen.seed, dumps=dumps, rebuild=lambda _session: talks[0].rebuild()
+            ) as session:
                 context = GenerationContext(
                     check=session.check,
                     observe=observe,
@@ -255,6 +258,7 @@ class Orchestrator:
                     opening=self._opening(work, task) if source.answers else (),
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
+                talks.append(talk)
                 try:
                     return await talk.converse(limits)
                 finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cairn.program import (
@@ -47,6 +47,7 @@ class Conversation:
     context: GenerationContext
     observe: Observer
     clock: Callable[[], float] = time.time
+    done: list[Step] = field(default_factory=list)
 
     async def converse(self, limits: Limits) -> ExecutionResult:
         """The result of the last program, or LimitReached for the steps or the wall clock."""
@@ -62,12 +63,14 @@ class Conversation:
             return LimitReached(Run(), "wall_seconds", limits.wall_seconds)
 
     async def _steps(self, limits: Limits) -> ExecutionResult:
-        done, open_program = ended(self.journal.steps())
+        known, open_program = ended(self.journal.steps())
+        done = self.done
+        done += known
         if done and _submitted(done[-1].result):
             return done[-1].result
         if done or open_program:
             self.observe(Recalling(len(done) + (open_program is not None)))
-            await self._rebuild(done)
+            await self.rebuild()
         most = limits.steps if self.source.answers else 1
         for number in range(len(done) + 1, most + 1):
             self.observe(StepStarted(number, most))
@@ -75,7 +78,7 @@ class Conversation:
             open_program = None
             if program is None:
                 break
-            result = await self._run(number, program, done)
+            result = await self._run(number, program)
             if isinstance(result, LimitReached | Crashed | Cancelled) or _submitted(result):
                 return result
             if self.source.answers and (why := repetition(done, self.journal.calls(number))):
@@ -85,9 +88,10 @@ class Conversation:
                 return LimitReached(Run(), "steps", limits.steps)
         return done[-1].result if done else Finished(Run())
 
-    async def _rebuild(self, done: list[Step]) -> None:
+    async def rebuild(self) -> None:
         """The sandbox gets the variables that the ended programs left. Raises Divergence if they end otherwise now."""
-        for step in done:
+        current = self.journal.step
+        for step in self.done:
             self.journal.recall(step.number)
             result = await self.session.execute(step.program.text, step=step.number)
             if not same_end(result, step.result):
@@ -95,8 +99,9 @@ class Conversation:
                 number = last[-1].number if last else 0
                 raise Divergence(step.number, number, shown_end(step.result), shown_end(result))
             self.journal.require_all_recalled()
+        self.journal.recall(current)
 
-    async def _run(self, number: int, program: Program, done: list[Step]) -> ExecutionResult:
+    async def _run(self, number: int, program: Program) -> ExecutionResult:
         import asyncio
 
         started = self.clock()
@@ -106,8 +111,7 @@ class Conversation:
             result = await self.session.execute(program.text, step=number)
             if isinstance(result, Crashed) and result.repeatable:  # once more: what it had done is in the journal
                 self.observe(Recalling(number))
-                await self._rebuild(done)
-                self.journal.recall(number)
+                await self.rebuild()
                 result = await self.session.execute(program.text, step=number)
         except asyncio.CancelledError:
             self.journal.end_step(number, Cancelled(Run(seconds=self.clock() - started), "stopped while it ran"))
@@ -117,7 +121,7 @@ class Conversation:
         step = Step(number, program, result, started)
         self.journal.end_step(number, result)
         self.observe(StepEnded(step))
-        done.append(step)
+        self.done.append(step)
         return result
 
 

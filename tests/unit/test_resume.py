@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -295,3 +299,51 @@ def test_a_cancelled_step_runs_again_from_its_journal(desk):
 
     assert [call.name for call in review.calls] == ["write_file", "write_file", "submit_result"]
     assert review.changes == done.changes
+
+
+def kill_workers():
+    """Every sandbox process of this one."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, fields = (
+                status.read_text().rpartition(")")[0].partition("(")[2],
+                status.read_text().rpartition(")")[2].split(),
+            )
+            if name == "monty" and int(fields[1]) == os.getpid():
+                os.kill(int(status.parent.name), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_between_two_programs_is_replaced_with_all_variables(desk):
+    second = fenced('write_file("x.txt", x.upper())\nsubmit_result("Wrote.", ["x.txt"])')
+
+    def answer(_asked):
+        kill_workers()
+        return second
+
+    made = desk(fenced('x = read_file("README.md")\nlog("read")'), answer)
+    review = made.run(made.add())
+
+    assert review.task.status is TaskStatus.IN_REVIEW
+    assert [call.name for call in review.calls] == ["read_file", "log", "write_file", "submit_result"]
+    assert [type(step.result) for step in review.steps] == [Finished, Finished]
+
+
+def test_a_worker_that_dies_while_its_program_waits_is_replaced_and_nothing_is_called_twice(desk):
+    class Deadly(Answers):
+        async def complete(self, prompt, **how):
+            answer = await super().complete(prompt, **how)
+            if self.asked == ["one"]:
+                kill_workers()
+                await asyncio.sleep(0.2)
+            return answer
+
+    text = Deadly()
+    made = desk(text=text)
+    review = made.run(made.add(QUESTIONS))
+
+    assert review.task.status is TaskStatus.IN_REVIEW
+    assert [call.name for call in review.calls] == [
+        *("write_file", "ask_llm", "ask_llm_many", "write_file", "submit_result")
+    ]
+    assert set(text.asked) == {"one", "two", "three", "four"}
+    assert len(text.asked) <= 5  # the one in flight when the worker died may be asked again
