@@ -155,7 +155,10 @@ class TaskFunctions:
         data = self._overlay.read(name)
         if len(data) > OUTLINE_BYTES:
             raise ValueError(f"'{name}' has {len(data):,} bytes; outlines are made up to {OUTLINE_BYTES:,}")
-        items = outlined(name, data)
+        try:
+            items = outlined(name, data)
+        except TooCostly as costly:
+            raise ValueError(str(costly)) from None
         if len(items) > NAMES:
             raise ValueError(
                 f"'{name}' has {len(items):,} definitions, and outlines hold {NAMES:,}; search its text instead"

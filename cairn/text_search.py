@@ -184,7 +184,10 @@ def _engine() -> tuple[str, ...]:
     if found is None:
         return PYTHON_ENGINE
     # auto: Rust's regex, and PCRE2 for what only that has, such as look-behind and back-references.
-    return (found, *["--json", "--no-config", "--no-ignore", "--hidden", "--engine=auto", "--crlf", "--no-messages"])
+    # A pattern that needs more room than this would take half a gigabyte and its eight seconds.
+    bounds = ["--regex-size-limit=20M"]
+    shown = ["--no-config", "--no-ignore", "--hidden", "--no-messages"]
+    return (found, "--json", *shown, "--engine=auto", "--crlf", *bounds)
 
 
 _NARROWER = "make the pattern more exact, or give a folder or file as path"
