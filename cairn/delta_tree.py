@@ -20,6 +20,7 @@ _TYPE_BITS = {
     EntryKind.SYMLINK: stat.S_IFLNK,
 }
 _KINDS = {bits: kind for kind, bits in _TYPE_BITS.items()}
+_ALL_TYPES = stat.S_IFMT(0xFFFF)
 _COLUMNS = "i.ino, i.mode, i.size, i.mtime + i.mtime_nsec / 1e9"
 
 
@@ -34,6 +35,7 @@ class Inode:
     mtime: float
 
 
+WRITTEN_KEY = "cairn.bytes_written"
 ROOT_INODE = Inode(1, EntryKind.DIRECTORY, 0o755, 0, 0.0)
 
 
@@ -112,6 +114,23 @@ class DeltaTree:
             if isinstance(chunk, bytes):
                 found[_number(number)] = found[_number(number)] + chunk if _number(number) in found else chunk
         return found
+
+    # ── figures ──
+
+    def bytes_written(self) -> int:
+        """The size of all contents that were ever put here."""
+        value = self._file.kv_get(WRITTEN_KEY)
+        return value if isinstance(value, int) else 0
+
+    def files_touched(self) -> int:
+        """Files and links that were made, replaced or deleted; a moved one counts once."""
+        ((count,),) = self._file.rows(
+            f"SELECT (SELECT count(*) FROM fs_inode WHERE mode & {_ALL_TYPES} != {stat.S_IFDIR})"  # noqa: S608 - numbers
+            " + (SELECT count(*) FROM fs_whiteout w JOIN cairn_base b ON b.path = substr(w.path, 2)"
+            "    WHERE b.kind != 'directory')"
+            " - (SELECT count(*) FROM cairn_move m JOIN fs_whiteout w ON w.path = '/' || m.source)"
+        )
+        return _number(count)
 
     # ── changing ──
 
@@ -209,6 +228,12 @@ class DeltaTree:
     # ── parts ──
 
     def _put_chunks(self, number: int, data: bytes) -> None:
+        self._file.run(
+            "INSERT INTO kv_store (key, value) VALUES (?1, ?2)"
+            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + ?2",
+            WRITTEN_KEY,
+            len(data),
+        )
         for index, start in enumerate(range(0, len(data), CHUNK_BYTES)):
             chunk = data if len(data) <= CHUNK_BYTES else data[start : start + CHUNK_BYTES]
             self._file.run("INSERT INTO fs_data (ino, chunk_index, data) VALUES (?, ?, ?)", number, index, chunk)

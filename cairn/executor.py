@@ -21,6 +21,7 @@ from cairn.dump_key import dump_key
 from cairn.held_worker import HeldWorker, StateLost
 from cairn.open_files import make_room
 from cairn.program import (
+    AtLimit,
     Cancelled,
     CodeFailed,
     Crashed,
@@ -34,7 +35,7 @@ from cairn.program import (
 )
 from cairn.program_check import Conversation
 from cairn.program_errors import FOR_PROGRAMS
-from cairn.program_lint import lint, parse, refusal
+from cairn.program_lint import beyond_limits, lint, parse, refusal
 from cairn.program_rewrite import Rewritten, rewritten
 from cairn.program_run import Allowance, AwaitedCall, ProgramRun
 from cairn.sandbox_failure import GONE
@@ -206,7 +207,15 @@ class ExecutionSession:
         talk, left = self._conversation, self._allowance
         names, sources = tuple(sorted(talk.names)), talk.texts
         return KeptSession(
-            talk.gate, talk.checked, names, sources, talk.feeds, left.calls_left, left.suspensions_left, run
+            talk.gate,
+            talk.checked,
+            names,
+            sources,
+            talk.feeds,
+            left.calls_left,
+            left.suspensions_left,
+            left.seconds_left,
+            run,
         )
 
     @asynccontextmanager
@@ -222,7 +231,8 @@ class ExecutionSession:
     async def check(self, code: str) -> tuple[Problem, ...]:
         """Every reason why the program would not run as it is written; nothing of it runs."""
         async with self._taking_turns():
-            return await self._check(rewritten(code, self._functions.names))
+            beyond = beyond_limits(code, self.limits)
+            return beyond or await self._check(rewritten(code, self._functions.names))
 
     async def _check(self, said: Rewritten) -> tuple[Problem, ...]:
         code = said.text
@@ -254,6 +264,8 @@ class ExecutionSession:
     async def execute(self, code: str, *, step: int = 1) -> ExecutionResult:
         """Runs the program to its end, its submission, or the host's. Raises only what is not the program's doing."""
         async with self._taking_turns():
+            if beyond := beyond_limits(code, self.limits):
+                return _refused(beyond)
             said = rewritten(code, self._functions.names)
             problems = await self._check(said)
             worker = await self._ready()
@@ -300,11 +312,12 @@ class ExecutionSession:
         await self._held.end()
         self._held.adopt(key)
         self._conversation = Conversation.restored(kept)
-        self._allowance.restore(kept.calls_left, kept.suspensions_left)
+        self._allowance.restore(kept.calls_left, kept.suspensions_left, kept.seconds_left)
         return kept.run
 
     async def _driven(self, run: ProgramRun, way: Coroutine[Any, Any, ExecutionResult]) -> ExecutionResult:
         keep = False
+        clock = asyncio.create_task(self._watch_total_seconds(run))
         scope = asyncio.timeout(max(self._deadline - time.monotonic(), 0.0))
         try:
             async with scope:
@@ -314,7 +327,10 @@ class ExecutionSession:
             if not scope.expired():
                 raise
             result = self._out_of_time(run)
+        except AtLimit as limit:
+            result = limit.reached(run.figures())
         finally:
+            clock.cancel()
             worker = self._held.worker
             if worker is None or not keep:
                 self._forget()
@@ -324,6 +340,16 @@ class ExecutionSession:
         if isinstance(result, Cancelled):
             await asyncio.sleep(INTERRUPT_SECONDS)  # Ctrl-C: our own cancellation is on its way
         return result
+
+    async def _watch_total_seconds(self, run: ProgramRun) -> None:
+        """The sandbox's own clock knows one program; this one ends it in mid-turn when all of them took too long."""
+        while (left := run.total_seconds_left()) > 0:  # noqa: ASYNC110 - time passes, nothing happens
+            await asyncio.sleep(left)
+        run.stop_at_total_seconds()
+
+    def forget_used(self) -> None:
+        """The task's programs run again from the first one on, so what they use is not used twice."""
+        self._allowance = Allowance(self.limits)
 
     def _out_of_time(self, run: ProgramRun) -> ExecutionResult:
         if self._stuck:

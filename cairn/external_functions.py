@@ -17,7 +17,7 @@ from cairn.changes import EntryKind
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
 from cairn.overlay import Entry, Overlay
-from cairn.program import Limits, Submission
+from cairn.program import AtLimit, Limits, Submission
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.progress import CallMade, Observer, unobserved
 from cairn.recalled_calls import Recalled
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+ONE_FILE = frozenset({"write_file", "edit_file", "Path.write_text", "Path.write_bytes", "open().write"})
+LEAVES_FILES = frozenset(
+    {"read_file", "outline", "log", "submit_result", "open"}
+    | {"Path.read_bytes", "Path.read_text", "Path.stat", "Path.exists", "Path.is_file", "Path.is_dir"}
+    | {"Path.is_symlink", "Path.iterdir", "os.scandir", "os.walk"}
+)
 LOOK_AROUND = frozenset({"list_dir", "search_files", "search_content", "file_exists"})
 
 
@@ -120,13 +126,20 @@ def create_external_functions(
         kept=journal.kept_answers(unused=True),
         keep=journal.keep_answer,
     )
-    return BoundFunctions(overlay, journal, questions, observe)
+    return BoundFunctions(overlay, journal, questions, observe, limits)
 
 
 class BoundFunctions:
     """The functions of one task; `submission`, `drafts` and `questions_used_up` say what has come of them so far."""
 
-    def __init__(self, overlay: Overlay, journal: Journal, questions: Questions, observe: Observer) -> None:
+    def __init__(
+        self,
+        overlay: Overlay,
+        journal: Journal,
+        questions: Questions,
+        observe: Observer,
+        limits: Limits | None = None,
+    ) -> None:
         self.stubs = type_stubs()
         self.names = frozenset(_functions())
         self.submission: Submission | None = None
@@ -135,6 +148,8 @@ class BoundFunctions:
         self._journal = journal
         self._questions = questions
         self._observe = observe
+        self._limits = limits
+        self._files_at_most: int | None = None
         self._functions = TaskFunctions(overlay, questions, self._submit)
 
     @property
@@ -185,8 +200,10 @@ class BoundFunctions:
         failure: Exception | None = None
         with self._overlay.transaction():
             self._journal.require_held()
+            self._require_call_left(name)
             try:
                 result = effect()
+                self._require_room(name)
             except FOR_PROGRAMS as error:
                 failure = error
                 record = self._journal.record_call(name, arguments, error=error, started_at=started)
@@ -196,6 +213,32 @@ class BoundFunctions:
         if failure is not None:
             raise failure
         return result
+
+    def _require_call_left(self, name: str) -> None:
+        """Raises AtLimit. The journal counts, so that a task that goes on has used what it used before."""
+        allowed = None if self._limits is None else self._limits.calls_of.get(name)
+        if allowed is not None and self._journal.completed(name) >= allowed:
+            raise AtLimit(f"calls_of.{name}", allowed, f"{name} was called as often as it may be")
+
+    def _require_room(self, name: str) -> None:
+        """Raises AtLimit after a change that is one too many; the transaction it is in takes the change back."""
+        limits = self._limits
+        if limits is None or name in LEAVES_FILES or name in LOOK_AROUND:
+            return
+        if self._files_at_most is None or name not in ONE_FILE:
+            self._files_at_most = self._overlay.files_touched()
+        else:
+            self._files_at_most += 1
+        if self._files_at_most > limits.files_changed:  # the same file may have been counted more than once
+            self._files_at_most = self._overlay.files_touched()
+        if self._files_at_most > limits.files_changed:
+            self._files_at_most = None
+            raise AtLimit("files_changed", limits.files_changed, f"{name} would have changed one more; it was not done")
+        written = self._overlay.bytes_written()
+        if written > limits.bytes_written:
+            self._files_at_most = None
+            detail = f"{name} would have made it {written:,} in all; it was not done"
+            raise AtLimit("bytes_written", limits.bytes_written, detail)
 
     def _again(self, name: str, recalled: Recalled) -> Any:
         """What a completed call came to; its effect on the overlay is there already."""
@@ -212,6 +255,7 @@ class BoundFunctions:
             return self._again(name, recalled)
         with self._overlay.transaction():
             self._journal.require_held()
+            self._require_call_left(name)
             number = self._journal.begin_call(name, arguments, self._journal.clock())
         failure: Exception | None = None
         result: object = None

@@ -288,6 +288,11 @@ class Journal:
             number, self.step, name, arguments_text(shown), result_text(outcome), message or "", started_at, seconds
         )
 
+    def completed(self, name: str) -> int:
+        """How many calls of one function have returned or failed."""
+        ((count,),) = self._file.rows("SELECT count(*) FROM tool_calls WHERE name = ? AND status != 'pending'", name)
+        return count if isinstance(count, int) else 0
+
     def calls(self, step: int | None = None) -> tuple[CallRecord, ...]:
         """Every call in order, or those of one step; one that never ended has the error `UNFINISHED`."""
         if step is None:

@@ -33,6 +33,7 @@ class MemoryOverlay:
         self._changed: set[str] = set()
         self._made: dict[str, Content | None] = {}
         self._moves: dict[str, str] = {}
+        self._written = 0
 
     # ── looking ──
 
@@ -171,6 +172,18 @@ class MemoryOverlay:
         mine, now = _files(self._tree()), _files(self._live())
         return {path: mine.get(path) for path in sorted(mine.keys() | now.keys()) if mine.get(path) != now.get(path)}
 
+    def bytes_written(self) -> int:
+        """The size of all that was written."""
+        return self._written
+
+    def files_touched(self) -> int:
+        """How many files were changed."""
+        now = {path: self._made.get(path, self._seen[path]) for path in self._changed}
+        kinds = {path: (content or self._seen[path]) for path, content in now.items()}
+        files = [path for path, content in kinds.items() if content is not None and not _is_folder(content)]
+        moved = [source for source in self._moves.values() if source in now and now[source] is None]
+        return len(files) - len(moved)
+
     def left_behind(self) -> tuple[str, ...]:
         """What stays in the base in folders that are gone."""
         gone = {path for path, content in self._made.items() if content is None}
@@ -192,11 +205,11 @@ class MemoryOverlay:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Takes everything inside back when it raises."""
-        kept = (dict(self._seen), set(self._changed), dict(self._made), dict(self._moves))
+        kept = (dict(self._seen), set(self._changed), dict(self._made), dict(self._moves), self._written)
         try:
             yield
         except BaseException:
-            self._seen, self._changed, self._made, self._moves = kept
+            self._seen, self._changed, self._made, self._moves, self._written = kept
             raise
 
     def close(self) -> None:
@@ -239,6 +252,7 @@ class MemoryOverlay:
             self._see(one)
             self._changed.add(one)
             self._made[one] = new
+            self._written += len(new.data) if new is not None and new.kind is EntryKind.FILE else 0
             if new is None and self._seen[one] is None:
                 del self._made[one]
 

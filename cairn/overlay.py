@@ -96,6 +96,14 @@ class Overlay(Protocol):
         """What the task changed against what it first saw, by content; see `compare_trees` for folders and renames."""
         ...
 
+    def files_touched(self) -> int:
+        """Files that were made, changed, moved or deleted, also those that are again what they were."""
+        ...
+
+    def bytes_written(self) -> int:
+        """The size of all contents that were ever written, those of the project's files that were moved too."""
+        ...
+
     def left_behind(self) -> tuple[str, ...]:
         """What stays on disk in the folders that the task deleted or moved away, sorted; folders end with "/"."""
         ...
@@ -283,6 +291,14 @@ class AgentFSOverlay:
             if mine != self._file_now(path, now):
                 found[path] = mine
         return found
+
+    def files_touched(self) -> int:
+        """Files that were made, changed, moved or deleted, also those that are again what they were."""
+        return self._delta.files_touched()
+
+    def bytes_written(self) -> int:
+        """The size of all contents that were ever written, those of the project's files that were moved too."""
+        return self._delta.bytes_written()
 
     def left_behind(self) -> tuple[str, ...]:
         """What stays on disk in the folders that the task deleted or moved away, sorted; folders end with "/"."""

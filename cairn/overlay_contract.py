@@ -526,6 +526,32 @@ class OverlayContract:
         assert [(change.path, change.kind.value) for change in overlay.changes()] == [("a", "type changed")]
         assert overlay.shadowed() == {"a": None}
 
+    # ── figures ──
+
+    def test_files_touched_count_once_and_bytes_written_each_time(self, tmp_path: Path) -> None:
+        _, overlay = self.start(tmp_path, a=b"1", d__b=b"22", d__c=b"333")
+        assert (overlay.files_touched(), overlay.bytes_written()) == (0, 0)
+        overlay.write("new", b"4444")
+        overlay.write("new", b"55555")
+        assert (overlay.files_touched(), overlay.bytes_written()) == (1, 9)
+        overlay.move("d", "e")
+        assert (overlay.files_touched(), overlay.bytes_written()) == (3, 14)
+        overlay.delete("a")
+        overlay.delete("new")
+        overlay.read("e/b")
+        assert (overlay.files_touched(), overlay.bytes_written()) == (3, 14)
+
+    def test_what_is_taken_back_was_neither_touched_nor_written(self, tmp_path: Path) -> None:
+        _, overlay = self.start(tmp_path, a=b"1")
+
+        def fail() -> None:
+            with overlay.transaction():
+                overlay.write("a", b"22")
+                raise KeyboardInterrupt
+
+        refusal(KeyboardInterrupt, fail)
+        assert (overlay.files_touched(), overlay.bytes_written()) == (0, 0)
+
     # ── transactions ──
 
     def test_a_transaction_that_fails_leaves_nothing(self, tmp_path: Path) -> None:

@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from cairn import program_hints as hints
-from cairn.program import Problem
+from cairn.program import Limits, Problem
 
-SOURCE_BYTES = 64 * 1024  # four times the longest program a model wrote in trials; bounds parse and compile time
+SOURCE_BYTES = 1_000_000  # whatever the limits say: bounds parse and compile time
 FUNCTION_DEPTH = 8  # the sandbox's compile time is exponential in nested functions: 8 cost 1 ms, 17 cost 3 s
 TREE_DEPTH = 400  # the sandbox refuses source nested over 200 levels; a level is at most two nodes
 
 Found = tuple[ast.AST, str, str]  # the node to point at, the message, the hint
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_BLOCKS = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.AsyncFor, ast.While),
+    *(ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match),
+)
 
 
 def lint(code: str, functions: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
@@ -35,6 +39,34 @@ def lint(code: str, functions: frozenset[str] = frozenset()) -> tuple[Problem, .
     program = ParsedProgram(tree, functions)
     found = {_problem(*each) for check in _CHECKS for each in check(program)}
     return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
+
+
+def beyond_limits(code: str, limits: Limits) -> tuple[Problem, ...]:
+    """Why the program, as it was written, is longer or deeper than the task's limits allow."""
+    if len(code) > limits.program_chars:
+        what = f"the program has {len(code):,} characters; {limits.program_chars:,} are allowed (limit program_chars)"
+        return (Problem(0, 0, what, "read long texts from files instead of writing them into the program."),)
+    tree = parse(code) if not refusal(code) else None
+    node = None if tree is None else _nested_deeper(tree, limits.nesting)
+    if node is None:
+        return ()
+    what = f"blocks are nested more than {limits.nesting} deep (limit nesting)"
+    return (_problem(node, what, "move the inner blocks into functions at the top level."),)
+
+
+def _nested_deeper(tree: ast.Module, most: int) -> ast.AST | None:
+    """The first block found with more than `most` around it, itself counted; an elif is no deeper than its if."""
+    stack: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > most:
+            return node
+        for name, value in ast.iter_fields(node):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    is_elif = isinstance(node, ast.If) and name == "orelse" and isinstance(child, ast.If)
+                    stack.append((child, depth + (isinstance(child, _BLOCKS) and not (is_elif and len(value) == 1))))
+    return None
 
 
 def refusal(code: str) -> tuple[Problem, ...]:

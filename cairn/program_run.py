@@ -12,13 +12,22 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cairn import sandbox_failure
 from cairn.plain_values import unfit_argument, unfit_result
-from cairn.program import Cancelled, CodeFailed, Crashed, ExecutionResult, Finished, LimitReached, Limits, Run
+from cairn.program import (
+    AtLimit,
+    Cancelled,
+    CodeFailed,
+    Crashed,
+    ExecutionResult,
+    Finished,
+    LimitReached,
+    Limits,
+    Run,
+)
 from cairn.program_check import Conversation
 from cairn.program_errors import FOR_PROGRAMS, crossing
 from cairn.program_hints import hint_for
@@ -42,10 +51,11 @@ VALUE_CHARS = 2_000
 
 
 class Allowance:
-    """What is left of a task's calls; shared by all programs of one session."""
+    """What is left of a task's calls and of its time in the sandbox; shared by all programs of one session."""
 
     def __init__(self, limits: Limits) -> None:
         self._calls = limits.calls
+        self._seconds = limits.total_seconds
         self._suspensions = suspensions_allowed(limits)
 
     @property
@@ -58,9 +68,19 @@ class Allowance:
         """How often the sandbox may still wait for the host."""
         return self._suspensions
 
-    def restore(self, calls_left: int, suspensions_left: int) -> None:
+    @property
+    def seconds_left(self) -> float:
+        """How long programs may still compute."""
+        return self._seconds
+
+    def restore(self, calls_left: int, suspensions_left: int, seconds_left: float) -> None:
         """Goes on with what was left elsewhere."""
-        self._calls, self._suspensions = calls_left, suspensions_left
+        self._calls, self._suspensions, self._seconds = calls_left, suspensions_left, seconds_left
+
+    def take_seconds(self, seconds: float) -> bool:
+        """False when the programs have computed for longer than they may."""
+        self._seconds -= seconds
+        return self._seconds > 0
 
     def take_call(self) -> bool:
         """False when the task's calls are used up."""
@@ -145,6 +165,7 @@ class ProgramRun:
         self._started = time.monotonic()
         self._calls = 0
         self._sandbox_seconds = 0.0
+        self._stretch_began: float | None = None
         self._memory_before = worker.memory_peak() if worker else 0
         self._stopping = threading.Lock()
         self._stopped: Callable[[Run], ExecutionResult] | None = None
@@ -161,6 +182,20 @@ class ProgramRun:
             self._stopped = self._stopped or result
         if self._worker is not None:
             self._worker.kill()
+
+    def total_seconds_left(self) -> float:
+        """How long this program may still compute before all of the task's programs have used up their time."""
+        began = self._stretch_began
+        return self._allowance.seconds_left - (0.0 if began is None else time.monotonic() - began)
+
+    def stop_at_total_seconds(self) -> None:
+        """Ends the program: all of the task's programs together have used up their time."""
+        self.stop(self._total_seconds)
+
+    def _total_seconds(self, run: Run) -> LimitReached:
+        allowed = self._limits.total_seconds
+        detail = f"the task's programs ran for more than {allowed:g} s in the sandbox. {GONE}"
+        return LimitReached(run, "total_seconds", allowed, detail)
 
     def lost(self, cause: Exception, *, repeatable: bool = True) -> ExecutionResult:
         """What it means that the sandbox's state is gone while the program waited."""
@@ -265,10 +300,16 @@ class ProgramRun:
         result = sandbox_failure.outcome(error, self.figures(), evidence)
         if not isinstance(error, MontyError):  # raised on our side of the pipe: the sandbox still waits for an answer
             self._here().kill()
-        if isinstance(result, CodeFailed):
-            with suppress(_Ended):  # the program's own error tells more than a file that could not be written after it
-                self._store_files()
-        return result
+        return self._with_files_stored(result) if isinstance(result, CodeFailed) else result
+
+    def _with_files_stored(self, failed: CodeFailed) -> ExecutionResult:
+        """The program's own error tells more than a file that could not be written after it, but less than a limit."""
+        try:
+            self._store_files()
+        except _Ended as ended:
+            after = ended.result(self.figures())
+            return after if isinstance(after, LimitReached) else failed
+        return failed
 
     def _store_files(self) -> None:
         """What was written through open() is stored, also when the program failed, as closing the files would."""
@@ -277,6 +318,8 @@ class ProgramRun:
         except FOR_PROGRAMS as error:
             kind, message = crossing(error)  # there is no program any more that could catch it
             raise _Ended(lambda run: CodeFailed(run, kind, message, hint=hint_for(message))) from error
+        except AtLimit as limit:
+            raise _Ended(limit.reached) from limit
         except Exception as error:
             raise _Fault(error) from error
 
@@ -304,11 +347,16 @@ class ProgramRun:
         with self._stopping:
             if self._stopped is not None:
                 raise _Ended(self._stopped)
-        began = time.monotonic()
+        self._stretch_began = began = time.monotonic()
         try:
             snapshot = resume()
         finally:
-            self._sandbox_seconds += time.monotonic() - began
+            stretch = time.monotonic() - began
+            self._stretch_began = None
+            self._sandbox_seconds += stretch
+            may_go_on = self._allowance.take_seconds(stretch)
+        if not may_go_on:
+            raise _Ended(self._total_seconds)
         if self._sandbox_seconds > self._limits.seconds + 1.0:  # the sandbox's own clock should have ended it
             raise _Ended(lambda run: sandbox_failure.time_limit(run, self._limits))
         return snapshot
@@ -349,6 +397,8 @@ class ProgramRun:
             return snapshot.resume_not_handled
         except FOR_PROGRAMS as error:
             return _raising(snapshot, *crossing(error))
+        except AtLimit as limit:
+            raise _Ended(limit.reached) from limit
         except (_Ended, asyncio.CancelledError):
             raise
         except Exception as error:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from cairn.program import Limits
 from cairn.program_output import KeptOutput
 
-LAYOUT = 1  # raised when the header changes
+LAYOUT = 2  # raised when the header changes
 MAGIC = b"MONTY\0"  # how Monty's own dumps begin; the number of their format follows
 FAST = 1  # zlib's level: 94 KB become 21, for a tenth of the time of the best
 
@@ -77,6 +77,7 @@ class KeptSession:
     feeds: int
     calls_left: int
     suspensions_left: int
+    seconds_left: float
     run: KeptRun | None = None
 
 

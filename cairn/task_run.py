@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cairn.program import (
+    AtLimit,
     Cancelled,
     CodeFailed,
     Crashed,
@@ -74,7 +75,10 @@ class Conversation:
         most = limits.steps if self.source.answers else 1
         for number in range(len(done) + 1, most + 1):
             self.observe(StepStarted(number, most))
-            program = open_program or await self.source.code_for(self.task.request, tuple(done), self.context)
+            try:
+                program = open_program or await self.source.code_for(self.task.request, tuple(done), self.context)
+            except AtLimit as limit:  # a call of the model that writes programs
+                return limit.reached(Run())
             open_program = None
             if program is None:
                 break
@@ -90,6 +94,7 @@ class Conversation:
 
     async def rebuild(self) -> None:
         """The sandbox gets the variables that the ended programs left. Raises Divergence if they end otherwise now."""
+        self.session.forget_used()
         current = self.journal.step
         for step in self.done:
             self.journal.recall(step.number)

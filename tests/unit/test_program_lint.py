@@ -184,8 +184,8 @@ def test_all_problems_are_found_at_once_in_order():
 
 
 def test_a_program_too_large_is_refused():
-    assert [problem.message for problem in refusal("x = 1\n" * 20_000)] == [
-        f"the program has 120,000 bytes; {SOURCE_BYTES:,} are allowed"
+    assert [problem.message for problem in refusal("x = 1\n" * 200_000)] == [
+        f"the program has 1,200,000 bytes; {SOURCE_BYTES:,} are allowed"
     ]
 
 

@@ -39,6 +39,7 @@ SESSION = KeptSession(
     feeds=5,
     calls_left=10,
     suspensions_left=20,
+    seconds_left=1.5,
     run=RUN,
 )
 
@@ -51,7 +52,7 @@ def test_what_was_sealed_comes_out_as_it_was(session):
     assert (sealed.step, sealed.call, sealed.version.rpartition(", ")[0]) == (
         3,
         12,
-        "cairn 1, monty 1.4.0, format 14",
+        "cairn 2, monty 1.4.0, format 14",
     )
     assert len(sealed.data) < len(IMAGE)
 
@@ -103,7 +104,7 @@ def test_one_of_another_monty_or_another_layout_is_refused(monkeypatch):
     with pytest.raises(DumpRefused, match="another version"):
         unseal(sealed, CONDITIONS, KEY)
     monkeypatch.undo()
-    monkeypatch.setattr("cairn.session_dump.LAYOUT", 2)
+    monkeypatch.setattr("cairn.session_dump.LAYOUT", 9)
     with pytest.raises(DumpRefused, match="another version"):
         unseal(sealed, CONDITIONS, KEY)
 
