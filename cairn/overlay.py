@@ -346,8 +346,9 @@ class AgentFSOverlay:
     def _make(self, place: Place, kind: EntryKind, mode: int, data: bytes = b"", mtime: float | None = None) -> None:
         """The task's own entry at a place, with folders above and the project's state captured before."""
         self._touch(place)
-        above = self._make_folders(parent(place.path))
-        self._delta.drop_whiteout(place.path)
+        above = place.above or self._make_folders(parent(place.path))
+        if place.gone:
+            self._delta.drop_whiteout(place.path)
         self._delta.make(above, place.path, kind, mode, data, mtime=mtime)
 
     def _make_folders(self, path: str) -> Inode:
@@ -359,7 +360,8 @@ class AgentFSOverlay:
             place = self._view.child(place, prefix)
             if place.inode is None:
                 self._touch(place)
-                self._delta.drop_whiteout(prefix)
+                if place.gone:
+                    self._delta.drop_whiteout(prefix)
                 mode = place.mode if place.kind is EntryKind.DIRECTORY else NEW_FOLDER
                 place = replace(place, inode=self._delta.make(inode, prefix, EntryKind.DIRECTORY, mode))
             inode = place.inode or inode

@@ -42,9 +42,10 @@ class Entry:
 class Place:
     """Where a path leads and what the view has there; `kind` None: nothing.
 
-    `inode` is the task's own entry, `pin` what was captured of the project. `hidden`: the project shows nothing at
-    this path; `base_below`: it may show something below it; `on_disk`: a real folder on disk shows through. `blocked`
-    is a file that stands where the path needs a folder; `link` a symlink still to be followed, `rest` what is after it.
+    `inode` is the task's own entry, `above` that of the folder it is in, `pin` what was captured of the project. `gone`:
+    the task deleted what the project has here; `hidden`: the project shows nothing at this path; `base_below`: it may
+    show something below it; `on_disk`: a real folder on disk shows through. `blocked` is a file that stands where the
+    path needs a folder; `link` a symlink still to be followed, `rest` what is after it.
     """
 
     path: str
@@ -53,7 +54,9 @@ class Place:
     size: int = 0
     mtime: float = 0.0
     inode: Inode | None = None
+    above: Inode | None = None
     pin: Pin | None = None
+    gone: bool = False
     hidden: bool = False
     base_below: bool = False
     on_disk: bool = False
@@ -126,19 +129,22 @@ class OverlayView:
         disk = project_disk.look(self._root, path) if shows and above.on_disk and _asks_disk(inode, pin) else None
         base = self._base_entry(path, pin, disk) if shows else None
         base_below = base is not None and base.kind is EntryKind.DIRECTORY
-        place = Place(
+        on_disk = base_below and disk is not None and disk.kind is EntryKind.DIRECTORY
+        shown = inode or base
+        return Place(
             path,
+            kind=None if shown is None else shown.kind,
+            mode=0 if shown is None else shown.mode,
+            size=0 if shown is None else shown.size,
+            mtime=inode.mtime if inode is not None else 0.0 if base is None else base.mtime_ns / 1e9,
             inode=inode,
+            above=above.inode,
             pin=pin,
+            gone=gone,
             hidden=hidden,
             base_below=base_below,
-            on_disk=base_below and disk is not None and disk.kind is EntryKind.DIRECTORY,
+            on_disk=on_disk,
         )
-        if inode is not None:
-            return replace(place, kind=inode.kind, mode=inode.mode, size=inode.size, mtime=inode.mtime)
-        if base is not None:
-            return replace(place, kind=base.kind, mode=base.mode, size=base.size, mtime=base.mtime_ns / 1e9)
-        return place
 
     def _base_entry(self, path: str, pin: Pin | None, disk: DiskEntry | None) -> DiskEntry | None:
         """What the project shows at a path: what was captured, else the disk, else a folder that captures imply."""

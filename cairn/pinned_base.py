@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -198,7 +199,7 @@ class PinnedBase:
     def _store(self, pin: Pin, data: bytes | None = None) -> Pin:
         if self._file.read_only:
             return pin
-        with self._file.transaction():
+        with nullcontext() if self._file.connection.in_transaction else self._file.transaction():
             if data is not None and pin.kind is not EntryKind.DIRECTORY:
                 pin = replace(pin, digest=self._file.put_blob(data))
             self._file.run(
