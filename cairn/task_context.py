@@ -49,13 +49,12 @@ class Asked:
     """What belongs to a request beside its sentence.
 
     `folder` is where in the project it was asked ("." is the root). `feedback` says why an earlier attempt was not
-    accepted. `recipes` are lines "name: what it does".
+    accepted.
     """
 
     folder: str = "."
     attachments: tuple[Attachment, ...] = ()
     feedback: str = ""
-    recipes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Asked()
@@ -65,7 +64,7 @@ def keep_asked(file: TaskFile, asked: Asked) -> None:
     """Kept in the task's file before it runs."""
     attachments: list[JSON] = [[each.name, each.text] for each in asked.attachments]
     value: dict[str, JSON] = {"folder": asked.folder, "attachments": attachments, "feedback": asked.feedback}
-    file.kv_set(ASKED_KEY, {**value, "recipes": list(asked.recipes)})
+    file.kv_set(ASKED_KEY, value)
 
 
 def kept_asked(file: TaskFile) -> Asked:
@@ -74,8 +73,7 @@ def kept_asked(file: TaskFile) -> Asked:
     if not isinstance(kept, dict):
         return Asked()
     attachments = tuple(Attachment(str(name), text) for name, text in kept.get("attachments", ()))
-    recipes = tuple(map(str, kept.get("recipes", ())))
-    return Asked(str(kept.get("folder", ".")), attachments, str(kept.get("feedback", "")), recipes)
+    return Asked(str(kept.get("folder", ".")), attachments, str(kept.get("feedback", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +101,6 @@ def sections(overlay: Overlay, request: str, asked: Asked) -> tuple[Section, ...
     found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, files, asked.folder)]
     ranked = _ranked(overlay, files, request, asked.folder)
     found.append(Section(_map_heading(len(files)), _map(overlay, files, ranked)))
-    if asked.recipes:
-        found.append(
-            Section("Recipes: tested programs; read_recipe(name) shows one to adapt.", "\n".join(asked.recipes))
-        )
     return tuple(section for section in found if section.text.strip())
 
 

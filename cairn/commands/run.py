@@ -145,7 +145,7 @@ def _failure(review: Review) -> TaskFailed:
 
 
 def _asked(orchestrator: Orchestrator, chosen: Chosen, origin: CodeOrigin, files: Sequence[str]) -> Asked:
-    """What belongs to the sentence: attached files, the folder one stands in, the recipes a model may adapt."""
+    """What belongs to the sentence: attached files, and the folder one stands in."""
     from cairn.task_context import Asked
 
     if origin.source != "model":
@@ -154,13 +154,10 @@ def _asked(orchestrator: Orchestrator, chosen: Chosen, origin: CodeOrigin, files
                 "-f hands files to a model, and no model writes this task's program.", fix="cairn run ..."
             )
         return Asked()
-    from cairn.recipe_library import library
-
     root = orchestrator.project.root
     folder = os.path.relpath(chosen.path.resolve(), root).replace(os.sep, "/")
-    known = tuple(f"{each.name}: {each.description}" for each in library(orchestrator.project.state).recipes)
     attachments = tuple(_attachment(root, chosen.path / name, name) for name in files)
-    return Asked("." if folder.startswith("..") else folder, attachments, recipes=known)
+    return Asked("." if folder.startswith("..") else folder, attachments)
 
 
 def _attachment(root: Path, path: Path, name: str) -> Attachment:

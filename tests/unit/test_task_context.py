@@ -101,10 +101,10 @@ def test_a_large_project_is_told_by_its_folders_within_the_budget(tmp_path):
     assert len(only.text) <= MAP_CHARS + 10
 
 
-def test_a_reason_and_recipes_are_told(overlay):
-    found = sections(overlay(**{"a.py": "x = 1\n"}), "x", Asked(feedback="too long", recipes=("fix: Mends it.",)))
+def test_a_reason_is_told_first(overlay):
+    found = sections(overlay(**{"a.py": "x = 1\n"}), "x", Asked(feedback="too long"))
 
-    assert [section.text for section in (found[0], found[-1])] == ["too long", "fix: Mends it."]
+    assert found[0].text == "too long"
 
 
 def test_no_text_of_a_file_or_person_can_leave_its_fence(overlay):
@@ -134,7 +134,7 @@ def test_what_is_told_is_made_once_and_stays_the_same(tmp_path):
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "a.py").write_text("x = 1\n")
     overlay = MemoryOverlay(tmp_path / "project")
-    asked = Asked("sub", (Attachment("n", "t"), Attachment("a.py")), "why", ("r: R.",))
+    asked = Asked("sub", (Attachment("n", "t"), Attachment("a.py")), "why")
     with TaskFile.create(tmp_path / "t.db", base=tmp_path) as file:
         keep_asked(file, asked)
         first = opening(file, overlay, "x")
