@@ -42,10 +42,10 @@ class Entry:
 class Place:
     """Where a path leads and what the view has there; `kind` None: nothing.
 
-    `inode` is the task's own entry, `above` that of the folder it is in, `pin` what was captured of the project. `gone`:
-    the task deleted what the project has here; `hidden`: the project shows nothing at this path; `base_below`: it may
-    show something below it; `on_disk`: a real folder on disk shows through. `blocked` is a file that stands where the
-    path needs a folder; `link` a symlink still to be followed, `rest` what is after it.
+    `inode` is the task's own entry, `above` that of the folder it is in, `pin` what was captured of the project.
+    `gone`: the task deleted what the project has here; `hidden`: the project shows nothing at this path;
+    `base_below`: it may show something below it; `on_disk`: a real folder on disk shows through. `blocked` is a file
+    that stands where the path needs a folder; `link` a symlink still to be followed, `rest` what is after it.
     """
 
     path: str
