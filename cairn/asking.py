@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cairn.errors import ModelProblem
 from cairn.journal import KeptAnswer
+from cairn.program import AtLimit
 
 if TYPE_CHECKING:
     from cairn.language_model import Completion, TextModel
@@ -89,9 +90,13 @@ class Questions:
             raise several.exceptions[0] from None
         outcomes = {place: task.result() for place, task in sent.items()}
         answers = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, str)}
-        failures = {place: outcome for place, outcome in outcomes.items() if not isinstance(outcome, str)}
-        if failures:
+        failures = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, ModelProblem)}
+        limits = [outcome for outcome in outcomes.values() if isinstance(outcome, AtLimit)]
+        if failures or limits:
             self._kept.update({names[place]: answer for place, answer in answers.items()})
+        if limits:
+            raise limits[0]
+        if failures:
             raise RuntimeError(_what_failed(failures, len(prompts)))
         found = [answers[place] if place in answers else self._kept[name] for place, name in enumerate(names)]
         for name in names:
@@ -117,13 +122,13 @@ class Questions:
             )
         self.asked += count
 
-    async def _one(self, model: TextModel, prompt: str, context: str) -> str | ModelProblem:
+    async def _one(self, model: TextModel, prompt: str, context: str) -> str | ModelProblem | AtLimit:
         question = f"{prompt}\n\nContext:\n{context}" if context else prompt
         async with self._at_once:
             try:
                 answer = await model.complete(question, system=SYSTEM)
-            except ModelProblem as problem:
-                return problem
+            except (ModelProblem, AtLimit) as problem:
+                return problem  # the others, which are paid for, come to their end
         text = answer.text.encode("utf-8", "replace").decode()
         draft = model.draft and bool(text.strip())
         self._count(answer, draft=draft)

@@ -60,7 +60,7 @@ def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     yield _search()
     yield _model(settings)
     yield _drafts()
-    yield from _storage(project)
+    yield from _storage(project, settings)
 
 
 def _sandbox() -> Finding:
@@ -125,15 +125,50 @@ def _drafts() -> Finding:
     return Finding("drafts", State.NOTE, f"no local model: {missing}", fix)
 
 
-def _storage(project: Project) -> Iterator[Finding]:
+def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
     if not project.state.exists():
         yield Finding("project", State.OK, f"{project.root} (no tasks yet)")
         return
     yield Finding("project", State.OK, str(project.root))
     yield from _disk_use(project)
+    with suppress(StorageProblem):
+        yield from _budget(project, settings)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.root)} is damaged", fix)
+
+
+def _budget(project: Project, settings: Settings) -> Iterator[Finding]:
+    """What was spent on models today, and what of the project's budget is left."""
+    from cairn.day_budget import DayBudget
+    from cairn.metered_model import ceilings_of_day
+    from cairn.task import TaskStatus
+
+    budget = settings.budget
+    if not (project.state / LEDGER).exists():
+        return
+    with TaskQueue(project.state / LEDGER) as queue:
+        running = len(queue.tasks([TaskStatus.RUNNING]))
+    ceilings = ceilings_of_day(budget.tokens_per_day, budget.money_per_day)
+    with DayBudget(project.state / LEDGER, ceilings) as day:
+        today = day.today()
+    money = "money unknown" if today.spent.money is None else f"money {today.spent.money:.6g}"
+    parts = [
+        f"{today.spent.tokens:,}{_of(budget.tokens_per_day)} tokens",
+        f"{money}{_of(budget.money_per_day)}",
+        f"{today.reserved.tokens:,} tokens reserved" if today.reserved.calls else "",
+        f"{running}{_of(budget.tasks_at_once)} tasks running",
+    ]
+    used_up = (ceilings.tokens is not None and today.total.tokens >= ceilings.tokens) or (
+        ceilings.picos is not None and today.total.picos >= ceilings.picos
+    )
+    fix = "It is new at midnight; [budget] in cairn.toml raises it." if used_up else ""
+    state = State.NOTE if used_up else State.OK
+    yield Finding("budget", state, f"today {', '.join(part for part in parts if part)}", fix)
+
+
+def _of(limit: float | None) -> str:
+    return "" if limit is None else f" of {limit:,g}" if isinstance(limit, float) else f" of {limit:,}"
 
 
 def _disk_use(project: Project) -> Iterator[Finding]:

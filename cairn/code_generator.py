@@ -27,6 +27,7 @@ class GenerationContext:
     `check` says what keeps a program from running, without running it. `record` keeps each prompt and answer, and
     `changed` names the files that the task has changed by now. `answered` gives what a model answered for a step before
     the task was interrupted; it is not asked for that again. `opening` is what is told of the project before the task.
+    `metered` gives a model whose calls the task's limits and the project's budget pay for.
     """
 
     check: Callable[[str], Awaitable[tuple[Problem, ...]]]
@@ -36,6 +37,7 @@ class GenerationContext:
     changed: Callable[[], tuple[str, ...]] = tuple
     answered: Callable[[int], Sequence[MessageRecord]] = lambda _step: ()
     opening: Sequence[tuple[str, str]] = ()
+    metered: Callable[[TextModel], TextModel] = lambda model: model
 
 
 class CodeSource(Protocol):
@@ -112,7 +114,8 @@ class CodeGenerator:
             return None
         system = prompts.system_prompt(self.function_reference, context.limits)
         turns = conversation(request, steps, context)
-        talk = _Talk(watched(self.model, context.observe), system, turns, context, step=len(steps) + 1)
+        model = context.metered(watched(self.model, context.observe))
+        talk = _Talk(model, system, turns, context, step=len(steps) + 1)
         return await talk.program()
 
 

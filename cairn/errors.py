@@ -6,6 +6,7 @@ CairnError                      exit 1
 ├── Conflict                    exit 4   the project and the task disagree; nothing was written
 │   └── NotAllowed              exit 4   dangerous paths were not named; nothing was written
 ├── TaskFailed                  exit 1   the task ended without a submission
+├── BudgetReached               exit 1   the project's budget allows no further task now
 ├── IllegalMove                 exit 1   a task cannot go from its state to the one asked for
 ├── StorageProblem              exit 1   a file of Cairn's own is locked, damaged or cannot be written
 │   ├── DamagedFile                      its bytes are not what Cairn wrote
@@ -67,6 +68,10 @@ class NotAllowed(Conflict):
 
 class TaskFailed(CairnError):
     """A task ended without a submission; its work is kept."""
+
+
+class BudgetReached(CairnError):
+    """As many tasks run as may run at once; the task stays queued."""
 
 
 class IllegalMove(CairnError):

@@ -410,6 +410,7 @@ _OF_FIRST_STEPS = (  # table, and the rows that belong to the steps up to the on
     ("cairn_call", "step <= ?"),
     ("tool_calls", "id IN (SELECT number FROM cairn_call WHERE step <= ?)"),
     ("cairn_answer", "call IN (SELECT number FROM cairn_call WHERE step <= ?)"),
+    ("cairn_spending", "step <= ?"),
 )
 
 

@@ -92,6 +92,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "steps": [step_json(step) for step in review.steps],
         "calls": len(review.calls),
         "drafts": review.drafts,
+        "spent": asdict(review.spent) | {"money": review.spent.money},
     }
 
 

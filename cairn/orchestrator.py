@@ -21,17 +21,21 @@ from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
-from cairn.queue import LEDGER, TaskQueue
+from cairn.queue import LEDGER, Owner, TaskQueue
 from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile, remove_task_file
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, ended, verdict
+from cairn.task_spending import ModelCall, keep_model_call, task_spending
 
 if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
+    from cairn.day_budget import DayBudget
     from cairn.language_model import TextModel
+    from cairn.metered_model import Account
+    from cairn.metering import Spent
     from cairn.replay import Replay
     from cairn.settings import Settings
 
@@ -237,10 +241,11 @@ class Orchestrator:
         limits = settings.limits.limits()
         source = self._parts.source(task.origin, settings)
         model = self._parts.text_model(task.origin, settings)
-        with self._workspace(task, create=True) as work:
+        with self._workspace(task, create=True) as work, self.day_budget(settings) as day:
             work.journal.hold(task.attempt)
             keep_task(work.file, task)
-            answering = None if model is None else watched(model, observe)
+            account = self._account(task, work, day, settings, observe)
+            answering = None if model is None else account.metered(watched(model, observe), "question")
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
             seen = surroundings(work.file, task)
             dumps = TaskDumps(work.file, work.journal)
@@ -256,13 +261,35 @@ class Orchestrator:
                     changed=lambda: work.overlay.changes().paths,
                     answered=work.journal.answers,
                     opening=self._opening(work, task) if source.answers else (),
+                    metered=lambda model: account.metered(model, "program"),
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
                 talks.append(talk)
                 try:
-                    return await talk.converse(limits)
+                    return await talk.converse(limits, used_seconds=task.outcome.seconds)
                 finally:
                     work.file.kv_set(DRAFTS, functions.drafts)
+
+    def day_budget(self, settings: Settings) -> DayBudget:
+        """What the project's tasks may spend on models today, and have spent."""
+        from cairn.day_budget import DayBudget
+        from cairn.metered_model import ceilings_of_day
+
+        ceilings = ceilings_of_day(settings.budget.tokens_per_day, settings.budget.money_per_day)
+        return DayBudget(self.queue.path, ceilings, str(Owner.this_process()), clock=self._clock)
+
+    def _account(self, task: Task, work: Workspace, day: DayBudget, settings: Settings, observe: Observer) -> Account:
+        from cairn.metered_model import Account
+
+        def keep(model: str, purpose: str, spent: Spent) -> None:
+            step = work.journal.step + (purpose == "program")  # the program that is asked for belongs to the next one
+            with work.file.transaction():
+                work.journal.require_held()
+                keep_model_call(work.file, ModelCall(step, purpose, model, spent, self._clock()))
+
+        before = task_spending(work.file)
+        limits = settings.limits.limits()
+        return Account(limits, settings.prices, keep, spent=before, day=day, task=task.id, observe=observe)
 
     def _opening(self, work: Workspace, task: Task) -> list[tuple[str, str]]:
         return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request)]
@@ -281,6 +308,8 @@ class Orchestrator:
             input_tokens=review.input_tokens,
             output_tokens=review.output_tokens,
             seconds=task.outcome.seconds + seconds,
+            money=review.spent.money,
+            estimated=review.spent.estimated,
         )
         finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
         if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
@@ -312,7 +341,8 @@ class Orchestrator:
                 whole=whole,
                 accepted=taken.paths,
                 drafts=_count(work.file.kv_get(DRAFTS)),
-                limits=self.settings.limits.limits(),
+                limits=self.settings.with_options(task.options).limits.limits(),
+                spent=task_spending(work.file),
             )
 
     def changes(self, task: Task) -> ChangeSet:
@@ -503,11 +533,20 @@ class Orchestrator:
             said.append(recovered.message)
         for operation in self.project.unrecorded():
             self._record(operation)
+        said += [
+            f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped."
+            for task in self.recover_abandoned()
+        ]
+        return tuple(said)
+
+    def recover_abandoned(self) -> tuple[Task, ...]:
+        """Running tasks whose process is gone are queued again; they go on when somebody resumes them."""
+        queued = []
         for task in self.queue.abandoned():
             with suppress(IllegalMove):  # another command was faster
-                self._keep(self.queue.requeue(task, reason=INTERRUPTED))
-                said.append(f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped.")
-        return tuple(said)
+                queued.append(self.queue.requeue(task, reason=INTERRUPTED))
+                self._keep(queued[-1])
+        return tuple(queued)
 
     def _record(self, operation: Operation) -> Task:
         """The ledger follows what the project's files already are; running it twice does no harm."""
@@ -570,7 +609,7 @@ class Orchestrator:
         new = create and not path.exists()
         file = TaskFile.create(path, base=self.project.root) if new else TaskFile.open(path)
         with file:
-            limit = self.settings.limits.file_bytes
+            limit = self.settings.with_options(task.options).limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
 

@@ -34,7 +34,16 @@ LARGEST = 2**31  # bytes of a file that is imported
 # Everything of a task's file that has a meaning elsewhere; not dumps, which only the machine that made them trusts.
 _TABLES = (
     *("fs_inode", "fs_dentry", "fs_data", "fs_symlink", "fs_whiteout", "kv_store", "tool_calls"),
-    *("cairn_blob", "cairn_base", "cairn_move", "cairn_step", "cairn_call", "cairn_message", "cairn_answer"),
+    *(
+        "cairn_blob",
+        "cairn_base",
+        "cairn_move",
+        "cairn_step",
+        "cairn_call",
+        "cairn_message",
+        "cairn_answer",
+        "cairn_spending",
+    ),
 )
 _PATHS = (("cairn_base", "path"), ("cairn_move", "target"), ("cairn_move", "source"))
 
@@ -252,6 +261,7 @@ def _require_plain_values(task: Task) -> None:
     origin, outcome = task.origin, task.outcome
     texts = (task.request, task.reason, origin.source, origin.name, outcome.summary, *origin.parameters.values())
     figures = [getattr(outcome, field.name) for field in fields(outcome) if field.name != "summary"]
+    figures = [figure for figure in figures if figure is not None]
     times = [time for time in (task.created_at, task.started_at, task.finished_at) if time is not None]
     if not all(isinstance(text, str) for text in (*texts, task.retry_of or "", origin.program or "")):
         raise ValueError("a text in the task's record is none")

@@ -91,6 +91,13 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Nothing happens until other tasks have ended or given back what they reserved; `reason` says what."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepEnded:
     """A program ended, one way or another."""
 
@@ -109,6 +116,7 @@ Event = (
     | Running
     | CallMade
     | Waiting
+    | HeldBack
     | StepEnded
 )
 Observer = Callable[[Event], None]

@@ -17,6 +17,7 @@ from cairn.progress import (
     CheckFailed,
     Checking,
     Event,
+    HeldBack,
     Prompted,
     Recalling,
     Running,
@@ -98,8 +99,8 @@ class ProgressLines:
                 self._moving("running")
             case CallMade(record):
                 self._call(record)
-            case Waiting(reason, seconds):
-                self._line(f"  waiting {seconds:.1f} s: {one_line(reason, 160)}")
+            case Waiting() | HeldBack():
+                self._line(f"  {_waiting(event)}")
             case StepEnded(step):
                 self._line(f"  {describe_result(step.result)}")
 
@@ -129,6 +130,11 @@ class ProgressLines:
             self._bar.update(self._bar.task_ids[0], description=f"{self._step}: {one_line(text, max(room, 20))}")
         elif not quiet:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
+
+
+def _waiting(event: Waiting | HeldBack) -> str:
+    seconds = f" {event.seconds:.1f} s" if isinstance(event, Waiting) else ""
+    return f"waiting{seconds}: {one_line(event.reason, 160)}"
 
 
 def duration(seconds: float) -> str:

@@ -263,20 +263,23 @@ class TaskQueue:
             rows = self._db.execute(query, (task_id,)).fetchall()
         return tuple(TaskEvent(at, TaskStatus(was) if was else None, TaskStatus(to), why) for at, was, to, why in rows)
 
-    def claim(self, owner: Owner, task_id: str | None = None) -> Task | None:
+    def claim(self, owner: Owner, task_id: str | None = None, *, at_once: int | None = None) -> Task | None:
         """The oldest queued task (or the named one) is running and held by `owner`; None when there is none.
 
-        One statement, so that no two processes get the same task. The lease must be renewed by `heartbeat`.
+        None, too, when `at_once` tasks run already, by their leases. One statement, so that no two processes get the
+        same task. The lease must be renewed by `heartbeat`.
         """
         now = self._clock()
         with self._writing() as db:
             row = db.execute(
-                f"""UPDATE task SET status = ?, reason = '', owner = ?, lease_until = ?, started_at = ?,
-                                    changed_at = ?, attempt = attempt + 1, cancel_asked_at = NULL
-                    WHERE id = (SELECT id FROM task WHERE status = ? AND (? IS NULL OR id = ?)
+                f"""UPDATE task SET status = ?1, reason = '', owner = ?2, lease_until = ?3, started_at = ?4,
+                                    changed_at = ?5, attempt = attempt + 1, cancel_asked_at = NULL
+                    WHERE id = (SELECT id FROM task WHERE status = ?6 AND (?7 IS NULL OR id = ?7)
                                 ORDER BY created_at, rowid LIMIT 1)
+                      AND (?8 IS NULL OR
+                           (SELECT count(*) FROM task WHERE status = ?1 AND lease_until >= ?4) < ?8)
                     RETURNING {_COLUMNS}""",
-                (TaskStatus.RUNNING, str(owner), now + LEASE_SECONDS, now, now, TaskStatus.QUEUED, task_id, task_id),
+                (TaskStatus.RUNNING, str(owner), now + LEASE_SECONDS, now, now, TaskStatus.QUEUED, task_id, at_once),
             ).fetchone()
         return _task(row) if row else None
 

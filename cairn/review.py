@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cairn.changes import ChangeKind, ChangeSet
 from cairn.dangerous_paths import Danger
+from cairn.metering import Spent
 from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
 from cairn.task import Task
 
@@ -45,8 +46,8 @@ class Review:
     the project already. `stale` are paths that the user changed after the task first read or changed them.
     `conflicts` says for each path that cannot be merged why, as accept would; empty means that accept would go through
     now. `left_behind` stays on disk in folders that the task deleted or moved. `dangers` are the changed paths that
-    accept wants named. `limits` are today's. `drafts` counts the answers of
-    ask_llm that a draft model wrote.
+    accept wants named. `limits` are the task's, by today's settings. `drafts` counts the answers of
+    ask_llm that a draft model wrote. `spent` is what all calls of models took.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Review:
     accepted: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     drafts: int = 0
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def claims(self) -> Claims:
@@ -71,12 +73,12 @@ class Review:
     @property
     def input_tokens(self) -> int:
         """Tokens sent to models, by the programs' author and by ask_llm."""
-        return sum(step.program.input_tokens for step in self.steps) + sum(call.input_tokens for call in self.calls)
+        return self.spent.input_tokens
 
     @property
     def output_tokens(self) -> int:
         """Tokens that models wrote."""
-        return sum(step.program.output_tokens for step in self.steps) + sum(call.output_tokens for call in self.calls)
+        return self.spent.output_tokens
 
     @property
     def limit(self) -> LimitReached | None:

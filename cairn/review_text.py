@@ -44,7 +44,7 @@ def ending(review: Review, console: Console) -> str:
         parts.append(printable(review.submission.summary.strip()))
     parts += [diffstat(review.changes, console), accepted(review), claims(review, console), warnings(review, console)]
     parts += [left_behind(review, console), drafts(review, console)]
-    parts.append(next_commands(review))
+    parts += [f"Models: {spent(review)}." if review.spent.calls else "", next_commands(review)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -198,6 +198,10 @@ def next_commands(review: Review) -> str:
             steps = [("undo", "take it back")]
         case TaskStatus.QUEUED | TaskStatus.CANCELLED:
             steps = [("resume", "go on where it stopped"), ("retry", "do it again from today's files")]
+        case TaskStatus.FAILED if raise_the_limit(review):
+            steps = [("show", "its programs and errors"), ("diff", "what it did until then")]
+            steps += [("resume", "go on where it stopped, with a higher limit")]
+            steps += [("retry", "do it again from today's files")]
         case TaskStatus.FAILED | TaskStatus.REJECTED:
             steps = [("show", "its programs and errors"), ("retry", "do it again from today's files")]
         case _:
@@ -237,7 +241,18 @@ def raise_the_limit(review: Review) -> tuple[str, ...]:
         return ()
     if name == "output_chars":
         return ("That is what one program may print at all. Print counts and samples, not whole files.",)
-    return (f"[limits] {name} = ...   in cairn.toml raises it, or --limit {name}=... for one run.",)
+    task_id = review.task.id
+    if name in {"tokens_per_day", "money_per_day"}:
+        resume = f"cairn resume {task_id}   goes on where it stopped, after midnight, when the day's budget is new."
+        return (resume, f"[budget] {name} = ...   in cairn.toml raises it.")
+    higher = _higher(float(value.replace(",", "")))
+    resume = f"cairn resume {task_id} --limit {name}={higher}   goes on where it stopped."
+    return (resume, f"[limits] {name} = {higher}   in cairn.toml raises it for every task.")
+
+
+def _higher(value: float) -> str:
+    """Twice as much, as a setting has it."""
+    return f"{2 * value:.0f}" if value == int(value) and value else f"{2 * value or 1:g}"
 
 
 def full(review: Review, console: Console) -> Iterator[str]:
@@ -259,10 +274,21 @@ def used(review: Review) -> str:
         f"{len(review.steps)} of {limits.steps} steps",
         f"{len(review.calls):,} of {limits.calls:,} calls",
         f"{questions:,} of {limits.llm_calls:,} questions to a model" if questions else "",
-        f"{outcome.input_tokens:,} tokens in, {outcome.output_tokens:,} out" if outcome.input_tokens else "",
+        spent(review) if review.spent.calls else "",
         f"{duration(outcome.seconds)} of {limits.wall_seconds:,.0f} s",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def spent(review: Review) -> str:
+    """What calls of models took, and what of it is an estimate."""
+    total, limits = review.spent, review.limits
+    calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'}"
+    about = "about " if total.estimated else ""
+    estimate = f" (an estimate for {total.estimated:,} of the calls)" if total.estimated else ""
+    bound = f" of {limits.money:g}" if limits.money is not None else ""
+    money = "money unknown" if total.money is None else f"money {total.money:.6g}{bound}"
+    return f"{calls}, {about}{total.input_tokens:,} tokens in, {total.output_tokens:,} out{estimate}, {money}"
 
 
 def step_headline(step: Step) -> str:

@@ -61,7 +61,11 @@ class CodeOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finished task left, in the few figures a list shows."""
+    """What a finished task left, in the few figures a list shows.
+
+    `money` is what calls of models cost, None when a price is not known; `estimated` counts the calls whose tokens are
+    an estimate.
+    """
 
     summary: str = ""
     files_changed: int = 0
@@ -72,6 +76,8 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    money: float | None = 0.0
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

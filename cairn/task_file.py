@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Cell = None | int | float | str | bytes
 
-LAYOUT = 2  # PRAGMA user_version; raised when Cairn's own tables change
+LAYOUT = 3  # PRAGMA user_version; raised when Cairn's own tables change
 OPEN_FILES = 64  # at once; the others are closed until they are used again
 PAGE_BYTES = 1024  # 36 tables and indexes: with SQLite's usual 4 KB an empty task takes 140 KB
 CHUNK_BYTES = 65_536  # AgentFS's default of 4 KB makes 2,442 rows of a 10 MB file
@@ -165,6 +165,28 @@ CREATE TABLE cairn_dump (
     created_at REAL NOT NULL
 );
 """
+
+# 3: each call of a model with what it cost.
+_SINCE_3 = """
+CREATE TABLE cairn_spending (
+    id INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    picos INTEGER,
+    estimated INTEGER NOT NULL DEFAULT 0,
+    at REAL NOT NULL
+);
+"""
+_SPENT_BEFORE_3 = (  # prices are not known any more; models of answers never were
+    "SELECT step, 'program', model, input_tokens, output_tokens, 0 FROM cairn_message WHERE role = 'assistant'",
+    (
+        "SELECT coalesce((SELECT step FROM cairn_call WHERE number = call), 0), 'question', '',"
+        " input_tokens, output_tokens, 0 FROM cairn_answer"
+    ),
+)
 
 
 def blob_digest(data: bytes) -> str:
@@ -364,11 +386,17 @@ class TaskFile:
 
     def _upgrade(self) -> None:
         with self.transaction():
-            if self.rows("PRAGMA user_version")[0][0] == LAYOUT:  # another process was faster
+            layout = self.rows("PRAGMA user_version")[0][0]
+            if layout == LAYOUT:  # another process was faster
                 return
-            self.run("ALTER TABLE cairn_call ADD COLUMN error TEXT")
-            for statement in _SINCE_2.split(";\n"):
+            if layout == 1:
+                self.run("ALTER TABLE cairn_call ADD COLUMN error TEXT")
+                for statement in _SINCE_2.split(";\n"):
+                    self.run(statement)
+            for statement in _SINCE_3.split(";\n"):
                 self.run(statement)
+            for calls in _SPENT_BEFORE_3:
+                self.run(f"INSERT INTO cairn_spending (step, purpose, model, input_tokens, output_tokens, at) {calls}")
             self.run(f"PRAGMA user_version = {LAYOUT}")
 
 
@@ -439,7 +467,7 @@ def _template(base: str) -> bytes:
     memory = sqlite3.connect(":memory:", isolation_level=None)
     try:
         memory.executescript(
-            f"PRAGMA page_size = {PAGE_BYTES}; BEGIN; {_AGENTFS} {_CAIRN} {_SINCE_2}"
+            f"PRAGMA page_size = {PAGE_BYTES}; BEGIN; {_AGENTFS} {_CAIRN} {_SINCE_2} {_SINCE_3}"
             f" PRAGMA user_version = {LAYOUT}; COMMIT;"
         )
         now = int(time.time())

@@ -50,11 +50,11 @@ class Conversation:
     clock: Callable[[], float] = time.time
     done: list[Step] = field(default_factory=list)
 
-    async def converse(self, limits: Limits) -> ExecutionResult:
-        """The result of the last program, or LimitReached for the steps or the wall clock."""
+    async def converse(self, limits: Limits, *, used_seconds: float = 0.0) -> ExecutionResult:
+        """The result of the last program, or LimitReached for the steps or the wall clock, of which some is used."""
         import asyncio
 
-        deadline = asyncio.timeout(limits.wall_seconds)
+        deadline = asyncio.timeout(max(0.0, limits.wall_seconds - used_seconds))
         try:
             async with deadline:
                 return await self._steps(limits)

@@ -14,11 +14,18 @@ from cairn.task import TaskStatus
 @click.argument("task_id", metavar="[ID]", required=False)
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Raise the limit it stopped at.")
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
+@click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
 def command(
-    chosen: Chosen, task_id: str | None, limits: tuple[str, ...], accept: bool, verbose: bool, as_json: bool
+    chosen: Chosen,
+    task_id: str | None,
+    limits: tuple[str, ...],
+    accept: bool,
+    no_wait: bool,
+    verbose: bool,
+    as_json: bool,
 ) -> int:
     """Go on with a task that was interrupted, cancelled, or stopped at a limit.
 
@@ -33,4 +40,4 @@ def command(
     with opened(chosen, console) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
         task = orchestrator.resume(task, options_of(None, limits))
-        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
+        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)

@@ -39,6 +39,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
+@click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
@@ -54,6 +55,7 @@ def command(
     accept: bool,
     dry_run: bool,
     new: bool,
+    no_wait: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
@@ -93,10 +95,12 @@ def command(
         else:
             console.note(f"cairn: this task was interrupted, so it goes on (--new starts anew): {task.id}")
             task = orchestrator.resume(task, options)
-        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
+        return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
 
 
-def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accept: bool, verbose: bool) -> int:
+def carry_out(
+    orchestrator: Orchestrator, task: Task, console: Console, *, accept: bool, verbose: bool, wait: bool = True
+) -> int:
     """Runs a queued task here and now, then shows its end. 0 in review or accepted, 1 otherwise."""
     from cairn.progress_lines import ProgressLines
     from cairn.worker import Worker
@@ -107,7 +111,7 @@ def carry_out(orchestrator: Orchestrator, task: Task, console: Console, *, accep
         signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with ProgressLines(verbose=verbose) as progress:
-            review = asyncio.run(Worker(orchestrator).run_task(task.id, progress))
+            review = asyncio.run(Worker(orchestrator).run_task(task.id, progress, wait=wait))
     except KeyboardInterrupt:
         fix = (f"cairn show {task.id}   shows how far it came.", f"cairn resume {task.id}   goes on where it stopped.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None

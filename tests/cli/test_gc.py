@@ -116,4 +116,5 @@ note    files     1 left by killed commands, SIZE: .cairn/tasks/.TASK2.db.1.2
                   cairn gc   deletes them.
 note    files     1 set aside or kept for you: .cairn/cairn.db.damaged-20260131-154500
                   Delete them yourself when you need nothing in them any more.
+ok      budget    today 0 tokens, money 0, 0 tasks running
 """)

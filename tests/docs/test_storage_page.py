@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cairn.day_budget import DayBudget
+from cairn.metering import Ceilings
 from cairn.operation_log import OperationLog
 from cairn.queue import TaskQueue
 from cairn.sqlite_file import connect
@@ -44,6 +46,7 @@ def made(path):
 def files(tmp_path):
     TaskFile.create(tmp_path / "task.db", base=tmp_path).close()
     TaskQueue(tmp_path / "ledger.db").close()
+    DayBudget(tmp_path / "ledger.db", Ceilings()).close()
     with OperationLog.opened(tmp_path / "operations.db"):
         pass
     return tmp_path

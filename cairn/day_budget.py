@@ -1,0 +1,163 @@
+"""What a project's tasks spend on models from one midnight to the next, and what is left of it: kept in the ledger.
+
+A reservation and the sum it is judged by are one transaction, so that any number of processes together never reserve
+more than there is. It counts as long as its task runs under the process that made it, by the task's own lease.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cairn.metering import Ceilings, Meter, Price, Short, Spent
+from cairn.sqlite_file import connect, transaction, translate_errors
+
+KEPT_DAYS = 7
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS spending (
+    id INTEGER PRIMARY KEY, task TEXT NOT NULL, owner TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, picos INTEGER,
+    estimated INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0
+)""",
+    "CREATE INDEX IF NOT EXISTS spending_by_time ON spending (at)",
+)
+_SUMS = (
+    "SELECT settled, count(*), sum(input_tokens), sum(output_tokens), coalesce(sum(picos), 0), sum(picos IS NULL),"
+    " sum(estimated) FROM spending WHERE at >= ? GROUP BY settled"
+)
+_DEAD = (
+    "DELETE FROM spending WHERE NOT settled AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = spending.task"
+    " AND task.status = 'running' AND task.owner = spending.owner AND task.lease_until >= ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One reservation in the ledger."""
+
+    key: int
+    task: str
+    model: str
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """Nothing was reserved below this ceiling. `for_now`: what others reserved may be given back before midnight."""
+
+    of: str
+    used: Spent
+    for_now: bool
+
+
+def day_of(now: float) -> tuple[float, float]:
+    """The midnights around a moment, in this machine's time zone."""
+    there = time.localtime(now)
+    date = (there.tm_year, there.tm_mon, there.tm_mday)
+    start = time.mktime((*date, 0, 0, 0, 0, 0, -1))
+    end = time.mktime((date[0], date[1], date[2] + 1, 0, 0, 0, 0, 0, -1))
+    return start, end
+
+
+class DayBudget:
+    """The day's spending of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
+
+    def __init__(
+        self, ledger: Path, ceilings: Ceilings, owner: str = "", *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.ceilings = ceilings
+        self.clock = clock
+        self._path = ledger
+        self._owner = owner
+        with translate_errors(ledger):
+            self._db = connect(ledger, create=False)
+            for statement in SCHEMA:
+                self._db.execute(statement)
+
+    def close(self) -> None:
+        """Releases the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
+        """Room for one call, its answer as long as wanted or as there is room for."""
+        with translate_errors(self._path), transaction(self._db):
+            self._forget()
+            meter = self._meter()
+            got = meter.reserve(wanted.input_tokens, price, wanted.output_tokens)
+            if isinstance(got, Short):
+                return self._no_room(meter, got, wanted.input_tokens, price)
+            spent = got[1]
+            key = self._db.execute(
+                "INSERT INTO spending (task, owner, model, at, input_tokens, output_tokens, picos)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (task, self._owner, model, self.clock(), spent.input_tokens, spent.output_tokens, _price(spent)),
+            ).lastrowid
+        return Held(key or 0, task, model, spent)
+
+    def grow(self, held: Held, price: Price | None, wanted: int) -> Held | NoRoom:
+        """The same call with room for an answer of up to `wanted` tokens."""
+        with translate_errors(self._path), transaction(self._db):
+            meter = self._meter()
+            got = meter.grow(held.spent, price, wanted)
+            if isinstance(got, Short):
+                return NoRoom(got.of, meter.spent, for_now=False)
+            spent = got[1]
+            self._db.execute(
+                "UPDATE spending SET output_tokens = ?, picos = ? WHERE id = ?",
+                (spent.output_tokens, _price(spent), held.key),
+            )
+        return Held(held.key, held.task, held.model, spent)
+
+    def settle(self, held: Held, used: Spent) -> None:
+        """The call ended, and took this; kept also when the reservation was given up meanwhile."""
+        figures = (used.input_tokens, used.output_tokens, _price(used), used.estimated)
+        with translate_errors(self._path), transaction(self._db):
+            self._db.execute(
+                "INSERT INTO spending (id, task, owner, model, at, input_tokens, output_tokens, picos, estimated,"
+                " settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET"
+                " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
+                " picos = excluded.picos, estimated = excluded.estimated, settled = 1",
+                (held.key, held.task, self._owner, held.model, self.clock(), *figures),
+            )
+
+    def release(self, held: Held) -> None:
+        """The call took nothing."""
+        with translate_errors(self._path), transaction(self._db):
+            self._db.execute("DELETE FROM spending WHERE id = ? AND NOT settled", (held.key,))
+
+    def today(self) -> Meter:
+        """What was spent since midnight, and what is reserved now."""
+        with translate_errors(self._path), transaction(self._db):
+            self._forget()
+            return self._meter()
+
+    def _forget(self) -> None:
+        now = self.clock()
+        self._db.execute(_DEAD, (now,))
+        self._db.execute("DELETE FROM spending WHERE at < ?", (now - KEPT_DAYS * 86_400,))
+
+    def _meter(self) -> Meter:
+        sums = {bool(settled): Spent(*figures) for settled, *figures in self._db.execute(_SUMS, (self._midnight(),))}
+        return Meter(self.ceilings, sums.get(True, Spent()), sums.get(False, Spent()))
+
+    def _midnight(self) -> float:
+        return day_of(self.clock())[0]
+
+    @staticmethod
+    def _no_room(meter: Meter, short: Short, input_tokens: int, price: Price | None) -> NoRoom:
+        alone = Meter(meter.ceilings, meter.spent).reserve(input_tokens, price)
+        return NoRoom(short.of, meter.spent, for_now=not isinstance(alone, Short))
+
+
+def _price(spent: Spent) -> int | None:
+    return None if spent.unpriced else spent.picos
