@@ -28,13 +28,13 @@ class InUse(Exception):
         self.how = how
 
 
-def require_unlocked(handle: int, *, patience: float = PATIENCE) -> None:
+def require_unlocked(handle: int, *, patience: float | None = None) -> None:
     """Waits until nobody holds an exclusive lock on the opened file, of either kind. Raises InUse."""
     _patiently(lambda: _require_unlocked(handle), patience)
 
 
 @contextmanager
-def unwritten(handle: int, *, patience: float = PATIENCE) -> Iterator[Callable[[], None]]:
+def unwritten(handle: int, *, patience: float | None = None) -> Iterator[Callable[[], None]]:
     """Within it no process has the file, opened for reading here, open for writing. Waits; raises InUse.
 
     Gives a check that raises InUse when a process waits to open it so. Where the system grants no leases (a file of
@@ -49,8 +49,8 @@ def unwritten(handle: int, *, patience: float = PATIENCE) -> Iterator[Callable[[
                 fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
-def _patiently(attempt: Callable[[], bool], patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _patiently(attempt: Callable[[], bool], patience: float | None) -> bool:
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
         try:
             return attempt()

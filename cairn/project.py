@@ -23,6 +23,7 @@ from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, Unusual, naming
 from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
 from cairn.rewriting import Rewriting
+from cairn.sqlite_file import translate_errors
 from cairn.waiting_files import Changed
 
 __all__ = [
@@ -288,7 +289,8 @@ class Project:
         try:
             kept = rewriting.take_back(only_touched=True)
             saved = self._save(files, operation, rewriting.edits, kept)
-            log.forget(operation)
+            with translate_errors(self._log_path):
+                log.forget(operation)
         except CairnError as second:
             return _stuck(error, second)
         set_aside = self._full(rewriting.set_aside)

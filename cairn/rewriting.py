@@ -133,7 +133,11 @@ class Rewriting:
         name_there = self._waiting.name(edit.path)
         with self._place(edit.path) as (folder, name), self._files.folder(where) as stage:
             self._require(edit.before, folder, name, edit.path)
-            os.rename(name, name_there, src_dir_fd=folder, dst_dir_fd=stage)
+            try:
+                os.rename(name, name_there, src_dir_fd=folder, dst_dir_fd=stage)
+            except FileNotFoundError:
+                self._touched.discard(edit.path)  # deleted this instant by somebody else: it shall not come back
+                raise
             self._waiting.displaced(edit.path, edit.before, where)
             self._folders.add(where)
             if _holds(stage, name_there, edit.path, edit.before):

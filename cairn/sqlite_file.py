@@ -65,6 +65,8 @@ def connect(
 def _configure(connection: sqlite3.Connection, *, new: bool, durable: bool, read_only: bool) -> None:
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    # Some builds overwrite what is deleted, which needs as much room again; a full disk has none to take back with.
+    connection.execute("PRAGMA secure_delete = OFF")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     if new:
