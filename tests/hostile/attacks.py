@@ -47,7 +47,7 @@ class Attack:
 
 
 # A loop stops at its limit. A wedged operation is killed one second later. The rest is for a machine under load.
-IN_TIME = LIMITS.seconds + 1.0 + 2.0
+IN_TIME = LIMITS.seconds + 1.0 + 3.0
 
 
 def stopped(limit: str, program: str, *, within: float = IN_TIME, slow: bool = False) -> Attack:
