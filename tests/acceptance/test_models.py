@@ -96,9 +96,9 @@ def test_the_wall_clock_ends_a_task_that_waits_for_a_model(ask):
 
 
 def test_the_step_limit_ends_a_model_that_never_submits_and_keeps_its_work(ask, cairn):
-    program = "```python\nwrite_file('a.txt', 'a')\n```"
+    programs = [f"```python\nwrite_file('a.txt', '{number}')\n```" for number in range(5)]
 
-    screen, requests = ask(*[Streamed(program)] * 5, arguments=["--limit", "steps=3"])
+    screen, requests = ask(*map(Streamed, programs), arguments=["--limit", "steps=3"])
 
     assert (screen.code, requests) == (1, 3)
     assert "limit reached: steps = 3" in screen.err
