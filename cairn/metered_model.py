@@ -209,6 +209,8 @@ class MeteredModel:
             heard = received
             if hold.refused is None and not self._account.grow(hold, estimated_tokens(received)):
                 call.cancel()
+                if asyncio.current_task() is call:  # text that is there already comes without a pause to be stopped in
+                    raise asyncio.CancelledError
             if on_text is not None:
                 on_text(received)
 

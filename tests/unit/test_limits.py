@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from cairn.code_generator import CodeGenerator, FileSource
+from cairn.errors import UsageProblem
 from cairn.external_functions import function_reference
 from cairn.orchestrator import Orchestrator, Parts
 from cairn.program import LimitReached
@@ -204,3 +205,116 @@ def test_a_limit_that_a_program_claims_is_not_believed(desk, forged):
 
     assert not isinstance(ended.steps[-1].result, LimitReached)
     assert ended.task.reason.startswith("the program failed in line 2: ")
+
+
+# ── models ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ASKS = """\
+answers = []
+for n in range(6):
+    try:
+        answers.append(ask_llm(f"question {n}"))
+    except BaseException as error:
+        print("caught", error)
+    write_file(f"{n}.txt", answers[-1])
+submit_result("Asked.", [f"{n}.txt" for n in range(6)])
+"""
+
+
+def answering(*, tokens=(100, 20), text="an answer"):
+    return Script(lambda _asked: text, tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("limit", "answered", "higher"),
+    [
+        ({"model_calls": 2}, 2, 100),
+        ({"input_tokens": 350}, 3, 100_000),
+        ({"output_tokens": 45}, 3, 100_000),
+    ],
+)
+def test_a_question_beyond_a_limit_is_not_sent_cannot_be_caught_and_is_sent_with_a_higher_one(
+    desk, limit, answered, higher
+):
+    here = desk(text=answering())
+    ((name, allowed),) = limit.items()
+
+    stopped = here.run(here.add(ASKS, **limit))
+    asked = len(here.text.asked)
+    went_on = here.resume(stopped.task, **{name: higher})
+
+    assert stopped.task.reason == f"limit reached: {name} = {allowed:,}"
+    assert (asked, len(stopped.changes), stopped.steps[-1].result.run.output) == (answered, answered, "")
+    assert (went_on.task.status, len(here.text.asked)) == (TaskStatus.IN_REVIEW, 6)
+    assert (went_on.spent.calls, went_on.spent.input_tokens, went_on.spent.output_tokens) == (6, 600, 120)
+
+
+def test_the_model_that_writes_programs_is_bounded_too_and_its_repairs_count(desk):
+    wrong, right = fenced("import enum"), fenced('write_file("a.txt", "a")\nsubmit_result("x", ["a.txt"])')
+    here = desk(wrong, wrong, right)
+
+    stopped = here.run(here.add(model_calls=2))
+    review = here.resume(stopped.task, model_calls=3)
+
+    assert (stopped.task.status, stopped.task.reason) == (TaskStatus.FAILED, "limit reached: model_calls = 2")
+    assert (review.task.status, review.spent.calls, len(here.script.asked)) == (TaskStatus.IN_REVIEW, 3, 3)
+
+
+def test_questions_under_way_are_kept_when_another_one_is_too_much(desk):
+    program = 'answers = ask_llm_many([str(n) for n in range(6)])\nsubmit_result(" ".join(answers), [])\n'
+    here = desk(text=answering())
+
+    stopped = here.run(here.add(program, model_calls=4))
+    first = len(here.text.asked)
+    review = here.resume(stopped.task, model_calls=6)
+
+    assert (stopped.task.reason, first) == ("limit reached: model_calls = 4", 4)
+    assert (review.submission.summary, len(here.text.asked)) == (" ".join(["an answer"] * 6), 6)
+
+
+def test_money_is_counted_by_price_and_bounds_what_is_asked(desk, project):
+    (project / "cairn.toml").write_text('[prices]\n"scr*" = {input = 1.0, output = 10.0}\n')
+    settings = Settings.load(project, {"HOME": "/nowhere"})
+    here = desk(text=answering(tokens=(80, 3)))
+    here.orchestrator.settings = settings
+
+    whole = here.run(here.add(ASKS))
+    stopped = here.run(here.add(ASKS, money=0.0005))
+
+    assert whole.spent.money == pytest.approx(6 * (80 * 1e-6 + 3 * 10e-6), abs=1e-12)
+    assert whole.task.outcome.money == whole.spent.money
+    assert stopped.task.reason == "limit reached: money = 0.0005"
+    assert 0 < stopped.spent.money <= 0.0005
+
+
+def test_a_model_without_a_price_is_not_asked_when_money_is_bounded(desk):
+    here = desk(text=answering())
+
+    with pytest.raises(UsageProblem) as unknown:
+        here.run(here.add(ASKS, money=5))
+
+    assert unknown.value.what == (
+        "The price of scripted is not known, so limits.money cannot be judged; scripted was not asked."
+    )
+    assert here.text.asked == []
+
+
+def test_figures_that_a_provider_does_not_send_are_estimated_and_marked(desk):
+    here = desk(text=answering(tokens=None, text="x" * 30))
+
+    review = here.run(here.add(ASKS))
+
+    assert (review.spent.calls, review.spent.estimated, review.spent.output_tokens) == (6, 6, 60)
+    assert review.spent.input_tokens > 6 * 10
+    assert (review.spent.money, review.task.outcome.money) == (None, None)
+
+
+def test_an_answer_for_which_there_is_no_room_is_stopped_on_the_way(desk):
+    endless = "".join(f"line {n}\n" for n in range(5_000))
+    here = desk(text=answering(text=endless, tokens=(100, 12_000)))
+
+    stopped = here.run(here.add(ASKS, output_tokens=1_000))
+
+    assert stopped.task.reason == "limit reached: output_tokens = 1,000"
+    assert (stopped.spent.calls, stopped.spent.estimated, len(stopped.changes)) == (1, 1, 0)
+    assert 1_000 <= stopped.spent.output_tokens < 1_100
