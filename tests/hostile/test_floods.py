@@ -137,6 +137,18 @@ FILES = {
         "write_file('b.txt', 'a')\ntry:\n    for n in range(99): edit_file('b.txt', 'a', 'a' + 'x' * 100_000)\nexcept ValueError:\n    print('ValueError')",
     ),
     "the largest file, many times": prints("", "for n in range(20): write_file(f'{n}.txt', 'x' * 1_000_000)"),
+    "other bytes, for ever": stopped(
+        "bytes_written",
+        "n = 0\nwhile True:\n    n += 1\n    try:\n        write_file('b.txt', 'x' * 100_000 + str(n))\n    except:\n        pass",
+    ).with_limits(seconds=3.0, bytes_written=2_000_000),
+    "other bytes by open(), for ever": stopped(
+        "bytes_written",
+        "n = 0\nwhile True:\n    n += 1\n    try:\n        open(f'{n}.txt', 'w').write('x' * 100_000)\n        list_dir()\n    except:\n        pass",
+    ).with_limits(seconds=3.0, bytes_written=2_000_000),
+    "other files, for ever": stopped(
+        "files_changed",
+        "n = 0\nwhile True:\n    n += 1\n    try:\n        write_file(f'd/{n}', '')\n    finally:\n        continue",
+    ).with_limits(seconds=3.0, files_changed=20),
 }
 
 
