@@ -167,7 +167,7 @@ def child(root: Path, counter: Path, fatal: int = 0) -> tuple[int, int]:
 
 
 def state(root: Path, counter: Path) -> dict[str, Any]:
-    """All that must be the same whatever happened on the way."""
+    """All that must be the same whatever happened on the way; a question under way at the kill costs what it costs."""
     with desk(root, counter) as orchestrator:
         task = orchestrator.task("bcdfgh")
         review = orchestrator.review(task)
@@ -177,7 +177,6 @@ def state(root: Path, counter: Path) -> dict[str, Any]:
             "summary": review.submission.summary if review.submission else "",
             "steps": [[step.program.text, type(step.result).__name__, step.result.run.output] for step in review.steps],
             "calls": [[call.step, call.name, call.arguments, _timeless(call), call.error] for call in review.calls],
-            "tokens": [review.input_tokens, review.output_tokens],
         }
 
 
