@@ -21,7 +21,7 @@ def attributes_of(handle: int) -> Attributes:
     found = []
     with suppress(OSError):
         for name in sorted(os.listxattr(handle)):
-            if _is_kept(name):
+            if is_kept(name):
                 with suppress(OSError):
                     found.append((name, os.getxattr(handle, name)))
     return tuple(found)
@@ -34,7 +34,7 @@ def give_attributes(handle: int, attributes: Attributes) -> None:
     wanted = dict(attributes)
     with suppress(OSError):
         for name in os.listxattr(handle):
-            if _is_kept(name) and name not in wanted:
+            if is_kept(name) and name not in wanted:
                 with suppress(OSError):
                     os.removexattr(handle, name)
     for name, value in attributes:
@@ -42,5 +42,6 @@ def give_attributes(handle: int, attributes: Attributes) -> None:
             os.setxattr(handle, name, value)
 
 
-def _is_kept(name: str) -> bool:
+def is_kept(name: str) -> bool:
+    """True for those that a person or a program of theirs sets; a log that names others is not followed."""
     return name.startswith("user.") or name in _LISTS

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import sqlite3
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from cairn.changes import Content, EntryKind
 from cairn.errors import StorageProblem
+from cairn.file_attributes import Attributes, is_kept
 from cairn.hunks import Aspect, Edited, Part, Piece, Selection
 from cairn.line_diff import Span
 from cairn.packed_bytes import packed, unpacked
@@ -26,14 +28,16 @@ from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
-VERSION = 4
+VERSION = 5
 PAGE_BYTES = 2048  # seven tables and indexes are in it from the start
 SMALL = 1_000_000  # bytes of contents up to which an operation's are packed one by one
 
 # 2: which pieces of a task's changes an accept took; without a row it took all of them.
 # 3: pieces may be edited by hand.
 # 4: contents may be packed; their sizes tell which are.
+# 5: extended attributes of what an operation replaced.
 _SIZES = ("ALTER TABLE edit ADD COLUMN before_size INTEGER", "ALTER TABLE edit ADD COLUMN after_size INTEGER")
+_ATTRIBUTES = "ALTER TABLE edit ADD COLUMN attributes TEXT"
 _PART = """CREATE TABLE part (
         operation INTEGER NOT NULL,
         path TEXT NOT NULL,
@@ -60,7 +64,7 @@ _SCHEMA = (
         before_kind TEXT, before_mode INTEGER, before_data BLOB,
         after_kind TEXT, after_mode INTEGER, after_data BLOB,
         owner_user INTEGER, owner_group INTEGER,
-        before_size INTEGER, after_size INTEGER,
+        before_size INTEGER, after_size INTEGER, attributes TEXT,
         PRIMARY KEY (operation, position)
     )""",
     _PART,
@@ -71,9 +75,10 @@ _SCHEMA = (
 # From the version that a file has.
 _UPGRADES = {
     0: _SCHEMA,
-    1: (_PART, *_SIZES, f"PRAGMA user_version = {VERSION}"),
-    2: (*_SIZES, f"PRAGMA user_version = {VERSION}"),
-    3: (*_SIZES, f"PRAGMA user_version = {VERSION}"),
+    1: (_PART, *_SIZES, _ATTRIBUTES, f"PRAGMA user_version = {VERSION}"),
+    2: (*_SIZES, _ATTRIBUTES, f"PRAGMA user_version = {VERSION}"),
+    3: (*_SIZES, _ATTRIBUTES, f"PRAGMA user_version = {VERSION}"),
+    4: (_ATTRIBUTES, f"PRAGMA user_version = {VERSION}"),
 }
 
 
@@ -160,7 +165,7 @@ class OperationLog:
             identifier = cursor.lastrowid or 0
             self._db.executemany(
                 f"INSERT INTO edit ({_EDIT_COLUMNS})"  # noqa: S608 - our own names
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_edit_row(identifier, position, edit, small=small) for position, edit in enumerate(edits)),
             )
             self._db.executemany(
@@ -213,13 +218,13 @@ class OperationLog:
         return tuple(map(self._edit, rows))
 
     def _edit(self, row: tuple[Any, ...]) -> Edit:
-        _, _, path, moved_from, kind, mode, data, new_kind, new_mode, new_data, user, group, size, new_size = row
+        _, _, path, moved_from, kind, mode, data, new_kind, new_mode, new_data, user, group, size, new_size, noted = row
         before = self._content(kind, mode, data, size)
         return Edit(
             self._own(path),
             before,
             self._content(new_kind, new_mode, new_data, new_size, before.data if before else b""),
-            None if user is None else Owner(user, group),
+            None if user is None else Owner(user, group, self._attributes(noted)),
             None if moved_from is None else self._own(moved_from),
         )
 
@@ -230,6 +235,13 @@ class OperationLog:
             return Content(EntryKind(kind), mode, data if size is None else unpacked(data, size, like))
         except ValueError as error:
             raise damaged(self._file, f"A content in it cannot be read: {error}.") from None
+
+    def _attributes(self, text: str | None) -> Attributes:
+        try:
+            every = {} if text is None else json.loads(text)
+            return tuple((name, b64decode(value, validate=True)) for name, value in every.items() if is_kept(name))
+        except (AttributeError, TypeError, ValueError):
+            raise damaged(self._file, f"It has attributes of a file that are none: {str(text)[:80]!r}.") from None
 
     def moves_since(self, identifier: int) -> tuple[dict[str, str], ...]:
         """New names by old ones, for each later operation in effect that renamed something."""
@@ -376,7 +388,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 _EDIT_COLUMNS = (
     "operation, position, path, moved_from, before_kind, before_mode, before_data, after_kind, after_mode, after_data,"
-    " owner_user, owner_group, before_size, after_size"
+    " owner_user, owner_group, before_size, after_size, attributes"
 )
 
 
@@ -389,7 +401,12 @@ def _edit_row(operation: int, position: int, edit: Edit, *, small: bool) -> tupl
     before, before_size = _side(edit.before, packing=small)
     after, after_size = _side(edit.after, like, packing=small or bool(like))
     owner = (None, None) if edit.owner is None else (edit.owner.user, edit.owner.group)
-    return (operation, position, edit.path, edit.moved_from, *before, *after, *owner, before_size, after_size)
+    row = (operation, position, edit.path, edit.moved_from, *before, *after, *owner, before_size, after_size)
+    return (*row, _attributes_text(edit.owner.attributes if edit.owner else ()))
+
+
+def _attributes_text(attributes: Attributes) -> str | None:
+    return json.dumps({name: b64encode(value).decode() for name, value in attributes}) if attributes else None
 
 
 def _pieces_text(part: Part) -> str:

@@ -9,8 +9,9 @@ from cairn.errors import DamagedFile, StorageProblem
 from cairn.hunks import WHOLE, Aspect, Edited, Part, Selection
 from cairn.line_diff import Span
 from cairn.operation_log import VERSION, Operation, OperationLog, OperationState, expired
-from cairn.project_files import Edit
+from cairn.project_files import Edit, Owner
 
+OLD = Content(EntryKind.FILE, 0o644, b"old")
 APPLIED, UNDONE = OperationState.APPLIED, OperationState.UNDONE
 
 
@@ -146,6 +147,27 @@ def test_what_is_accepted_is_what_the_accepts_in_effect_took(tmp_path):
         assert (whole.partial, log.accepted("t")) == (False, Selection(everything=True))
 
 
+def test_whose_a_file_was_and_its_attributes_are_kept_byte_for_byte(tmp_path):
+    owner = Owner(1, 2, (("system.posix_acl_access", b"\2\0\xff"), ("user.caf\u00e9", b"")))
+    edits = (Edit("a", OLD, None, owner), Edit("b", OLD, None, Owner(3, 4)), Edit("c", None, OLD))
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        made = log.begin("t", edits, undoes=None, now=1.0)
+
+        assert log.edits(made.id) == edits
+
+
+def test_attributes_that_no_person_sets_are_not_taken_from_a_log(tmp_path):
+    edits = (Edit("a", OLD, None, Owner(1, 2, (("user.a", b"1"),))),)
+    with OperationLog.opened(tmp_path / "operations.db") as log:
+        made = log.begin("t", edits, undoes=None, now=1.0)
+        log._db.execute("""UPDATE edit SET attributes = '{"security.capability": "AAAA", "user.a": "MQ=="}'""")
+        assert log.edits(made.id) == edits
+        for nonsense in ("nonsense", '["user.a"]', '{"user.a": 1}', '{"user.a": "not base64"}'):
+            log._db.execute("UPDATE edit SET attributes = ?", (nonsense,))
+            with pytest.raises(DamagedFile, match=r"operations\.db"):
+                log.edits(made.id)
+
+
 def test_what_was_edited_by_hand_is_kept_byte_for_byte(tmp_path):
     edited = Edited(2, 5, b'caf\xe9 \xff\r\n"\\\x00\xed\xa0\x80 \xc3\xa9\n')
     part = Selection((Part("a", frozenset({Span(3, 4, 3, 3), edited, Edited(9, 9, b"")})),))
@@ -157,16 +179,16 @@ def test_what_was_edited_by_hand_is_kept_byte_for_byte(tmp_path):
 
 def age(log, layout):
     """Makes a log what an older Cairn left."""
-    for column in ("before_size", "after_size"):
+    for column in (*(("before_size", "after_size") if layout < 4 else ()), "attributes"):
         log._db.execute(f"ALTER TABLE edit DROP COLUMN {column}")
     log._db.execute(f"PRAGMA user_version = {layout}")
 
 
-@pytest.mark.parametrize("layout", [2, 3])
+@pytest.mark.parametrize("layout", [2, 3, 4])
 def test_a_log_of_a_former_layout_keeps_what_it_has(tmp_path, layout):
     path = tmp_path / "operations.db"
     part = Selection((Part("a", WHOLE),))
-    edit = Edit("a", Content(EntryKind.FILE, 0o644, b"old"), Content(EntryKind.FILE, 0o644, b"new"))
+    edit = Edit("a", OLD, Content(EntryKind.FILE, 0o644, b"new" * (layout // 4)))
     with OperationLog.opened(path) as log:
         made = log.finish(log.begin("t", [edit], undoes=None, now=1.0, part=part), now=2.0)
         age(log, layout)

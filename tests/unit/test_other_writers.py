@@ -91,10 +91,11 @@ def test_an_editor_that_is_just_saving_is_waited_for(file, handle):
 def test_whoever_opens_it_meanwhile_waits_and_is_noticed(file, handle):
     """And the signal that the kernel sends does not end this process."""
     program = "import os, sys; os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)"
-    with pytest.raises(InUse, match="being opened for writing"), unwritten(handle) as require_undisturbed:  # noqa: PT012 - the child belongs inside
+    with unwritten(handle) as require_undisturbed:
         child = subprocess.run([sys.executable, "-c", program, str(file)], stderr=subprocess.PIPE, check=False)
         assert b"BlockingIOError" in child.stderr
-        require_undisturbed()
+        with pytest.raises(InUse, match="being opened for writing"):
+            require_undisturbed()
     with file.open("r+") as again:  # the lease is given back
         again.write("y")
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cairn import operation_log
+from cairn import atomic_rename, operation_log
 from cairn.changes import Change, ChangeSet
 from cairn.errors import (
     Conflict,
@@ -627,7 +627,7 @@ def test_the_lock_is_for_one_thread_and_that_one_may_take_it_twice(root):
 
 # -- when the system fails ----------------------------------------------------------------------------------------------
 
-CALLS = ("write", "fsync", "replace", "link", "unlink", "symlink", "mkdir", "rmdir", "fchmod")
+CALLS = ("write", "fsync", "replace", "rename", "link", "unlink", "symlink", "mkdir", "rmdir", "fchmod")
 KINDS = {errno.ENOSPC: DiskFull, errno.EACCES: StorageProblem, errno.EIO: StorageProblem}
 
 
@@ -639,6 +639,8 @@ class Faults:
         self.hit = False
         for name in CALLS:
             monkeypatch.setattr(os, name, self.watched(getattr(os, name), fatal, error, for_ever))
+        exchanging = self.watched(atomic_rename.renameat2, fatal, error, for_ever)
+        monkeypatch.setattr(atomic_rename, "renameat2", exchanging)
 
     def watched(self, call, fatal, error, for_ever):
         def watched(*arguments, **options):

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -414,6 +415,19 @@ def marks(root: Path, *paths: str) -> list[bytes | None]:
     return [dict.fromkeys(os.listxattr(root / path)) and os.getxattr(root / path, "user.mark") for path in paths]
 
 
+def test_attributes_are_kept_by_accept_and_undo(root):
+    changes = between(BEFORE, {**AFTER, "moved/gone": BEFORE["b/gone"]}, {"moved/gone": "b/gone"})
+    for number, path in enumerate(("a", "b/gone", "b")):
+        marked(root / path, b"mark %d" % number)
+    Project(root).apply("abc", changes)
+    assert marks(root, "a", "moved/gone") == [b"mark 0", b"mark 1"]
+
+    marked(root / "a", b"mine since")
+    Project(root).undo()
+    assert snapshot(root) == BEFORE
+    assert marks(root, "a", "b/gone", "b") == [b"mine since", b"mark 1", b"mark 2"]
+
+
 def test_files_are_as_new_as_the_accept_and_in_the_order_they_had(root):
     """So that a build sees them changed, and what was made from another file stays newer than that."""
     for number, path in enumerate(("c", "a")):
@@ -465,3 +479,71 @@ def test_a_file_that_may_not_be_replaced_stops_all(root):
         "Check the permissions of the file and its folder."
     )
     assert snapshot(root) == BEFORE
+
+
+REALLY_FULL = """
+import os, shutil, subprocess, sys
+from pathlib import Path
+from cairn.changes import Change, ChangeSet, Content, EntryKind
+from cairn.errors import StorageProblem
+from cairn.project import Project
+from cairn.rewriting import Rewriting
+place = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=True)
+contents = {name: os.urandom(200_000) for name in ("a", "b", "c")}
+for name, data in contents.items():
+    (place / name).write_bytes(data)
+old = [Content(EntryKind.FILE, 0o644, data) for data in contents.values()]
+new = [Content(EntryKind.FILE, 0o644, data[::-1]) for data in contents.values()]
+changes = ChangeSet(tuple(Change(name, *sides) for name, *sides in zip(contents, old, new)))
+told = []
+
+def fill(left):
+    free = os.statvfs(place).f_bavail * os.statvfs(place).f_bsize
+    (place / "ballast").write_bytes(bytes(max(0, free - left)))
+
+def attempt():
+    try:
+        Project(place).apply("abc", changes)
+    except StorageProblem as full:  # a full disk, and perhaps no room to say that it was taken back
+        told.append(full.what.replace(str(place), "PLACE"))
+        assert {name: (place / name).read_bytes() for name in contents} == contents
+    assert not list(place.glob(".cairn-*"))
+    (place / "ballast").unlink()
+    Project(place).recover()
+
+for left in range(100_000, 1_700_000, 200_000):  # room for less than the journal
+    shutil.rmtree(place / ".cairn", ignore_errors=True)
+    fill(left)
+    attempt()
+carry_out = Rewriting.carry_out
+for left in range(100_000, 700_000, 200_000):  # somebody else fills it right after that
+    Rewriting.carry_out = lambda self: (fill(left), carry_out(self))
+    attempt()
+Rewriting.carry_out = carry_out
+assert Project(place).operations() == ()
+Project(place).apply("abc", changes)
+assert all((place / name).read_bytes() == data[::-1] for name, data in contents.items())
+print(*dict.fromkeys(told), sep="\\n")
+"""
+
+
+def test_a_disk_that_is_really_full_is_told_and_survived(tmp_path):
+    """A memory disk of eight megabytes in a mount namespace of its own."""
+    command = ["unshare", "--mount", sys.executable, "-c", REALLY_FULL, str(tmp_path)]
+    uncounted = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    try:
+        probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+        if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+            pytest.skip("needs the right to mount")
+    except FileNotFoundError:
+        pytest.skip("needs unshare")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=uncounted)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "The disk is full; PLACE/.cairn/operations.db could not be written.",
+        "The disk is full; a could not be written.",
+        "The disk is full; b could not be written.",
+        "The disk is full; c could not be written.",
+    ]
