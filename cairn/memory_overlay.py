@@ -335,7 +335,11 @@ class MemoryOverlay:
         """True for a folder of the base in which something is, but nothing that is shown."""
         if self._made.get(path) is not None or any(one.startswith(f"{path}/") for one in shown):
             return False
-        return isinstance(self._base, Path) and bool(project_disk.all_names(self.root, path))
+        if not isinstance(self._base, Path):
+            return False
+        deleted = {one for one, content in self._made.items() if content is None}
+        names = (_under(path, name) for name, _ in project_disk.all_names(self.root, path))
+        return any(name not in deleted for name in names)
 
     def _is_listed(self, path: str, folder: str) -> bool:
         if not isinstance(self._base, Path) or tree_walk.is_ignored(self.root, folder, folder=True):

@@ -404,11 +404,16 @@ class AgentFSOverlay:
         needed: set[str] = {tree[0].path}
         for place in reversed(tree):
             is_husk = place.kind is EntryKind.DIRECTORY and place.on_disk and place.inode is None
-            if is_husk and place.path not in needed and project_disk.all_names(self.root, place.path):
+            if is_husk and place.path not in needed and self._keeps_unshown(place.path):
                 continue
             kept.append(place)
             needed.add(parent(place.path))
         return kept[::-1]
+
+    def _keeps_unshown(self, folder: str) -> bool:
+        """True when a folder of the project holds something that the task did not delete."""
+        gone = self._delta.whiteouts_in(folder)
+        return any(name not in gone for name, _ in project_disk.all_names(self.root, folder))
 
     def _drop(self, place: Place) -> None:
         """Takes one entry out of the view; a folder is empty by then."""

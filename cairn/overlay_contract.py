@@ -302,6 +302,14 @@ class OverlayContract:
         overlay.delete("d")
         assert overlay.left_behind() == ("d/cache/", "d/e/log", "d/husk/")
 
+    def test_a_folder_emptied_before_goes_with_the_one_above_it(self, tmp_path: Path) -> None:
+        _, overlay = self.start(tmp_path, d__a=b"1", d__e__b=b"2")
+        overlay.delete("d/e/b")
+        overlay.delete("d")
+        overlay.make_link("d/link", "a")
+        assert [entry.path for entry in overlay.list_folder("d", include_ignored=True)] == ["d/link"]
+        assert (overlay.stale(), overlay.left_behind()) == ((), ())
+
     def test_an_ignored_folder_that_is_named_goes_whole(self, tmp_path: Path) -> None:
         _, overlay = self.start(tmp_path, build__x=b"1", build__y__z=b"2", a=b"3")
         (overlay.root / ".gitignore").write_text("build\n")
