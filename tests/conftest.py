@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ _AGE = re.compile(r"\b\d+ s\b")
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d\b")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _ID = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{6}\b")
+
+
+def pytest_configure() -> None:
+    """Processes that tests start heed signals, though the run may be in the background, where they are ignored."""
+    for ending, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(ending) is signal.SIG_IGN:
+            signal.signal(ending, handler)
 
 
 @pytest.fixture(autouse=True)

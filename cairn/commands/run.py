@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -102,16 +100,14 @@ def carry_out(
     orchestrator: Orchestrator, task: Task, console: Console, *, accept: bool, verbose: bool, wait: bool = True
 ) -> int:
     """Runs a queued task here and now, then shows its end. 0 in review or accepted, 1 otherwise."""
+    from cairn.interruption import run_interruptibly
     from cairn.progress_lines import ProgressLines
     from cairn.worker import Worker
 
     console.note(f"cairn: task {task.id}: {printable(task.request)}")
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        # A closed terminal or a time-out of a CI ends the task as Ctrl-C does: no worker stays behind.
-        signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with ProgressLines(verbose=verbose) as progress:
-            review = asyncio.run(Worker(orchestrator).run_task(task.id, progress, wait=wait))
+            review = run_interruptibly(Worker(orchestrator).run_task(task.id, progress, wait=wait))
     except KeyboardInterrupt:
         fix = (f"cairn show {task.id}   shows how far it came.", f"cairn resume {task.id}   goes on where it stopped.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None

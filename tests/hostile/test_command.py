@@ -125,10 +125,33 @@ def test_a_command_that_is_killed_takes_its_worker_along(hostile_project, how):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert becomes_true(lambda: len(sandboxes(hostile_project)) == 1)
-    os.kill(process.pid, how)
-    process.wait(timeout=20)
+    try:
+        assert becomes_true(lambda: len(sandboxes(hostile_project)) == 1)
+        os.kill(process.pid, how)
+        process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
 
+    assert becomes_true(lambda: sandboxes(hostile_project) == [])
+
+
+@pytest.mark.slow
+def test_in_the_background_where_ctrl_c_is_ignored_sigterm_ends_a_command(hostile_project):
+    endless = command(hostile_project, "while True: pass", "--limit", "seconds=60")
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *endless],
+        cwd=hostile_project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert becomes_true(lambda: len(sandboxes(hostile_project)) == 1)
+        process.terminate()
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+        process.wait()
     assert becomes_true(lambda: sandboxes(hostile_project) == [])
 
 
