@@ -14,11 +14,12 @@ from unicodedata import normalize
 
 @lru_cache(maxsize=64)
 def ignores_case(folder: Path) -> bool:
-    """True when the disk that a folder is on ignores case, seen by the first name in it that has any."""
+    """True when the disk that a folder is on ignores case: a name in it is found by a spelling that is not listed."""
     try:
-        with os.scandir(folder) as entries:
-            found = next((entry for entry in entries if entry.name.swapcase() != entry.name), None)
-        return found is not None and os.lstat(folder / found.name.swapcase()).st_ino == found.inode()
+        swapped = (each.name.swapcase() for each in folder.iterdir() if each.name.swapcase() != each.name)
+        other = next(swapped, None)
+        # Numbers of inodes would say nothing: some file systems have one for each spelling.
+        return other is not None and os.path.lexists(folder / other) and folder / other not in folder.iterdir()
     except OSError:
         return False
 

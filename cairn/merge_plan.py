@@ -81,16 +81,34 @@ class Files(Protocol):
         """The path that the disk takes for this one, spelled in another case; None where it tells case apart."""
         ...
 
+    def only_mode(self) -> int | None:
+        """The mode that each file has on a disk that keeps none, as on FAT; None where modes are kept."""
+        ...
+
 
 def plan(
     changes: Iterable[Change], files: Files, *, tidy: bool = True, owners: Mapping[str, Owner] | None = None
 ) -> Plan:
     """Writes nothing. With `tidy`, folders that the changes empty go too; `owners` says whose a restored file was."""
-    every = untangled(changes)
+    every = _as_kept(untangled(changes), files.only_mode())
     planner = _Planner(every, files, owners or {})
     for change in every:
         planner.decide(change)
     return planner.plan(tidy=tidy)
+
+
+def _as_kept(changes: list[Change], only_mode: int | None) -> list[Change]:
+    """The changes as the disk can keep them: without modes of their own where it has one for all files."""
+    if only_mode is None:
+        return changes
+    return [
+        replace(change, before=_with_mode(change.before, only_mode), after=_with_mode(change.after, only_mode))
+        for change in changes
+    ]
+
+
+def _with_mode(content: Content | None, mode: int) -> Content | None:
+    return replace(content, mode=mode) if content is not None and content.kind is EntryKind.FILE else content
 
 
 def untangled(changes: Iterable[Change]) -> list[Change]:

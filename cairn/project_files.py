@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,7 @@ from cairn.errors import DiskFull, StorageProblem
 from cairn.exact_names import ignores_case, listed_as
 from cairn.file_attributes import Attributes, attributes_of
 from cairn.project_path import parent
+from cairn.project_place import STATE
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe put in a file's place must not block us
@@ -86,6 +88,7 @@ class ProjectFiles:
         with naming(str(root)):
             self._root = os.open(root, FOLDER & ~os.O_NOFOLLOW)
         self._ignores_case = ignores_case(root)
+        self._path = root
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +159,10 @@ class ProjectFiles:
             spelled = found if spelled == "." else f"{spelled}/{found}"
         return None if spelled == path else spelled
 
+    def only_mode(self) -> int | None:
+        """The mode that each file has on a disk that keeps none, tried on a file of Cairn's own; None where it does."""
+        return only_mode(self._path)
+
     def names(self, path: str) -> frozenset[str]:
         """Everything in a folder, hidden and ignored files included; empty where there is no such folder."""
         try:
@@ -203,6 +210,27 @@ class ProjectFiles:
             yield above, handle
         finally:
             os.close(handle)
+
+
+@lru_cache(maxsize=16)
+def only_mode(root: Path) -> int | None:
+    """See `ProjectFiles.only_mode`. Some disks without modes refuse to change one, others do as if they had."""
+    trial = root / STATE / f"modes-{os.getpid()}.tmp"
+    try:
+        handle = os.open(trial, WRITE_NEW, 0o600)
+    except OSError:
+        return None
+    try:
+        trial.unlink()
+        wanted = stat.S_IMODE(os.fstat(handle).st_mode) ^ stat.S_IXUSR
+        with suppress(PermissionError):
+            os.fchmod(handle, wanted)
+        now = stat.S_IMODE(os.fstat(handle).st_mode)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return None if now == wanted else now
 
 
 def look_in(folder: int, name: str, path: str, *, attributes: bool = True) -> Found | None:

@@ -14,9 +14,13 @@ LINES = "1\n2\n3\n4\n5\n6\n7\n"
 class TreeFiles:
     """A tree that is only a value; a path in `unusual` is a pipe."""
 
-    def __init__(self, tree: Tree, unusual: frozenset[str] = frozenset()) -> None:
+    def __init__(self, tree: Tree, unusual: frozenset[str] = frozenset(), mode: int | None = None) -> None:
         self.tree = tree
         self.unusual = unusual
+        self.mode = mode
+
+    def only_mode(self) -> int | None:
+        return self.mode
 
     def look(self, path: str) -> Found | None:
         if path in self.unusual:
@@ -246,3 +250,21 @@ def test_folders_may_be_left_out_of_the_figures():
     assert made.decided(Decision.TAKE, Decision.ALREADY) == ("a", "b", "c")
     assert made.without_folders().decided(Decision.TAKE, Decision.ALREADY) == ("a",)
     assert folder().kind is EntryKind.DIRECTORY
+
+
+def test_on_a_disk_without_modes_no_mode_is_changed_or_missed():
+    now = {"kept": text("1\n", 0o755), "changed": text("1\n", 0o755)}
+    changes = ChangeSet(
+        (
+            Change("kept", text("1\n", 0o755), text("1\n", 0o644)),
+            Change("changed", text("1\n", 0o755), text("2\n", 0o644)),
+            Change("new", None, text("3\n", 0o644)),
+        )
+    )
+
+    planned = plan(changes, TreeFiles(now, mode=0o755))
+
+    assert {edit.path: edit.after for edit in planned.edits} == {
+        "changed": text("2\n", 0o755),
+        "new": text("3\n", 0o755),
+    }

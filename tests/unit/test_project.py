@@ -379,6 +379,20 @@ def test_every_mode_bit_is_kept(at, root):
     )  # fmt: skip
 
 
+def test_on_a_disk_that_keeps_no_modes_accept_and_undo_agree(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)  # what is made has 0600 there, and keeps it
+    before: Tree = {"a": text("1\n", 0o600), "tool": text("#!\n", 0o600)}
+    root = write(tmp_path / "tree", before)
+    at = Project(root)
+    at.prepare()
+    at.apply("abc", between(before, {"a": text("2\n", 0o600), "tool": text("#!\n", 0o755), "new": text("3\n", 0o644)}))
+    accepted = snapshot(root)
+    at.undo()
+
+    assert accepted == {"a": text("2\n", 0o600), "tool": text("#!\n", 0o600), "new": text("3\n", 0o600)}
+    assert snapshot(root) == before
+
+
 def test_new_folders_follow_the_umask(at, root):
     old = os.umask(0o027)
     try:
