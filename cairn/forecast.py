@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IN_A_FOLDERS_PLACE = "in place of the folder there"
 A_FOLDER_STAYS = "the old name becomes a folder"
+IS_THERE_ALREADY = "the same is there already"
 
 
 class Doing(StrEnum):
@@ -147,7 +148,7 @@ def _of_rename(path: PathPlan, edits: dict[str, Edit], source: str) -> ForeseenP
     leaving, coming = edits[source], edits.get(path.path)
     before, after = leaving.before, coming.after if coming is not None else leaving.before
     changed = before is not None and after is not None and before.data != after.data
-    reasons = [IN_A_FOLDERS_PLACE] if coming is not None and coming.before is not None else []
+    reasons = [IS_THERE_ALREADY] if coming is None else [IN_A_FOLDERS_PLACE] if coming.before is not None else []
     reasons += [A_FOLDER_STAYS] if leaving.after is not None else []
     return ForeseenPath(
         path.path,

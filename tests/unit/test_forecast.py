@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import Conflict
-from cairn.forecast import A_FOLDER_STAYS, IN_A_FOLDERS_PLACE, Doing, ForeseenPath, foreseen_paths
+from cairn.forecast import A_FOLDER_STAYS, IN_A_FOLDERS_PLACE, IS_THERE_ALREADY, Doing, ForeseenPath, foreseen_paths
 from cairn.project import Project, foreseen_in_words, require_acceptable
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
 from tests.unit.test_project import AFTER, BEFORE, CHANGES
@@ -42,7 +42,8 @@ def told(paths: tuple[ForeseenPath, ...]) -> dict[str, str]:
                 found[path.path] = "content"
             case Doing.RENAME:
                 found[path.renamed_from] = "replace" if A_FOLDER_STAYS in path.reason else "delete"
-                found[path.path] = "replace" if IN_A_FOLDERS_PLACE in path.reason else "create"
+                if IS_THERE_ALREADY not in path.reason:
+                    found[path.path] = "replace" if IN_A_FOLDERS_PLACE in path.reason else "create"
             case Doing.ALREADY:
                 pass
             case doing:
@@ -81,6 +82,7 @@ def compared(root: Path, changes: ChangeSet) -> None:
             assert (old.mode, after[path.path].mode) == path.modes
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_what_is_foretold_is_what_happens(data):
@@ -89,6 +91,12 @@ def test_what_is_foretold_is_what_happens(data):
     theirs = data.draw(st.just(before) | edited(before).map(lambda made: made[0]))
     with tempfile.TemporaryDirectory() as name:
         compared(write(Path(name, "tree"), theirs), between(before, after, moves))
+
+
+def test_a_rename_to_where_the_user_put_the_same_only_takes_the_old_name(tmp_path):
+    before, after = {"old": text("1\n")}, {"new": text("1\n")}
+
+    compared(write(tmp_path / "tree", before | after), between(before, after, {"new": "old"}))
 
 
 def test_every_kind_of_change_in_an_untouched_project(tmp_path):
