@@ -330,7 +330,8 @@ class ExecutionSession:
         except AtLimit as limit:
             result = limit.reached(run.figures())
         finally:
-            clock.cancel()
+            if not clock.get_loop().is_closed():  # a loop that was left may end with the process, this in it
+                clock.cancel()
             worker = self._held.worker
             if worker is None or not keep:
                 self._forget()
