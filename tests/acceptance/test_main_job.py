@@ -81,6 +81,7 @@ def test_with_no_key_a_recipe_does_it_and_says_that_no_model_planned_it(package,
     assert tree(package) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["add_docstrings", "add_type_hints", "fix_todos"])
 def test_each_example_program_runs_on_a_real_package(package, cairn, name, tmp_path):
     example = Path(__file__).parents[2] / "examples" / f"{name}.py"

@@ -87,6 +87,7 @@ def test_a_model_that_never_answers_is_given_up_at_the_deadline(ask):
     assert "Traceback" not in screen.err
 
 
+@pytest.mark.slow
 def test_the_wall_clock_ends_a_task_that_waits_for_a_model(ask):
     screen, _requests = ask(Silence(), arguments=["--limit", "wall_seconds=1"])
 
@@ -106,6 +107,7 @@ def test_the_step_limit_ends_a_model_that_never_submits_and_keeps_its_work(ask, 
     assert (task["status"], task["files_changed"]) == ("failed", 1)
 
 
+@pytest.mark.slow
 def test_verbose_shows_what_the_model_is_told_and_a_pipe_alone_does_not(ask):
     quiet, _requests = ask(Streamed(LOOK), Streamed(WRITE))
     loud, _requests = ask(Streamed(LOOK), Streamed(WRITE), arguments=["--verbose"])

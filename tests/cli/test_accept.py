@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
 from inline_snapshot import snapshot
 
 from tests.cli.test_screens import cairn_json
@@ -269,6 +270,7 @@ cairn undo TASK1   takes that part back.
     assert cairn("diff", "--name-only").out == "lib/new.py\nlib/tool.py\nsrc/app.py\n"
 
 
+@pytest.mark.slow
 def test_undo_takes_back_the_last_part_and_then_the_one_before(project, cairn):
     cairn("run", "--code", "-", stdin=THREE)
     (task,) = json.loads(cairn_json("list"))["tasks"]
@@ -295,6 +297,7 @@ def test_undo_takes_back_the_last_part_and_then_the_one_before(project, cairn):
     assert tree(project) == trees[3]
 
 
+@pytest.mark.slow
 def test_parts_are_taken_back_by_number_in_any_order(project, cairn):
     cairn("run", "--code", "-", stdin=THREE)
     (task,) = json.loads(cairn_json("list"))["tasks"]
@@ -309,6 +312,7 @@ def test_parts_are_taken_back_by_number_in_any_order(project, cairn):
     assert (tree(project), json.loads(cairn_json("list"))["tasks"][0]["status"]) == (after, "accepted")
 
 
+@pytest.mark.slow
 def test_paths_that_name_no_change_are_not_found_and_nothing_is_written(project, cairn):
     cairn("run", "--code", "-", stdin=THREE)
     (task,) = json.loads(cairn_json("list"))["tasks"]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 
+import pytest
 from inline_snapshot import snapshot
 
 from tests.cli.test_screens import GOOD, cairn_json
@@ -32,6 +33,7 @@ def test_with_nothing_past_its_time_nothing_goes(project, cairn):
     assert len(json.loads(cairn_json("list"))["tasks"]) == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_goes_and_then_it_goes(project, cairn, monkeypatch):
     monkeypatch.setenv("CAIRN_KEEP_OPERATIONS", "0")
     cairn("run", "--code", "-", stdin=GOOD)
@@ -91,6 +93,7 @@ Deleted 2 tasks, 1 operation and 1 leftover file: SIZE freed.
     )
 
 
+@pytest.mark.slow
 def test_the_settings_say_how_long(project, cairn):
     (project / "cairn.toml").write_text("[keep]\ndays = 0\n")
     cairn("run", "--code", "-", stdin=GOOD)
@@ -101,6 +104,7 @@ def test_the_settings_say_how_long(project, cairn):
     assert (cairn("gc").code, "keep.days" in cairn("gc").err) == (2, True)
 
 
+@pytest.mark.slow
 def test_doctor_says_what_takes_room_and_what_was_left(project, cairn):
     cairn("run", "--code", "-", stdin=GOOD)
     cairn("accept")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from inline_snapshot import snapshot
 
 from tests.cli.test_screens import GOOD, LIAR, cairn_json
@@ -22,6 +23,7 @@ def statuses():
     return [task["status"] for task in json.loads(cairn_json("list"))["tasks"]]
 
 
+@pytest.mark.slow
 def test_the_log_has_every_accept_and_undo_newest_first(project, cairn):
     assert cairn("op", "log") == snapshot(Screen(code=0, out="", err="cairn: nothing was accepted yet.\n"))
     cairn("run", "--code", "-", stdin=GOOD)
@@ -119,6 +121,7 @@ def test_a_rejected_tasks_accept_can_be_brought_back_by_its_undo(project, cairn)
     assert cairn("list").code == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_undone_by_number_says_so_and_writes_nothing(project, cairn):
     cairn("run", "--code", "-", stdin=GOOD)
     cairn("accept")

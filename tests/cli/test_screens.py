@@ -420,6 +420,7 @@ cairn: no language model can do this task.
     assert tree(project) == before
 
 
+@pytest.mark.slow
 def test_every_command_prints_one_json_object(project, cairn):
     program = Path(project, "program.py")
     program.write_text(GOOD)

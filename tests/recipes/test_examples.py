@@ -186,6 +186,7 @@ def is_text(value: ast.expr | None) -> bool:
 HOLDS = {"None": lambda value: value is None, "bool": is_truth, "str": is_text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["dateutil", "yaml", "click", "sqlite_fts4"])
 async def test_a_real_package_is_annotated_truly(workshop, package):
     """The program reads lines; here its every claim is checked against the syntax tree."""

@@ -147,6 +147,7 @@ async def test_a_place_narrows_it_and_the_rest_of_the_project_still_counts(works
 UNUSED = "import textwrap\nimport decimal, fractions as parts\nfrom collections import (\n    Counter,\n    deque,\n)\n"
 
 
+@pytest.mark.slow
 async def test_click_loses_what_was_put_in_and_nothing_else(click_copy):
     before = sources(click_copy.root)
     assert (await click_copy.recipe("remove_unused_imports")).submission.changed_files == ()

@@ -324,6 +324,7 @@ def test_a_sparse_change_of_a_large_file_stays_small():
     )
 
 
+@pytest.mark.slow
 def test_a_ten_megabyte_binary_goes_through(tmp_path):
     data = random.Random(3).randbytes(10_000_000) + b"\0"
 

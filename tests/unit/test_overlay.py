@@ -302,6 +302,7 @@ def test_a_link_to_a_name_that_is_not_text_is_refused(root, overlay):
     assert [change.before.data for change in overlay.changes()] == [b"\xff"]
 
 
+@pytest.mark.slow
 def test_paths_as_deep_as_they_may_be_are_written_listed_and_deleted(overlay):
     path = "/".join(["d"] * 500)
     overlay.write(f"{path}/f", b"deep")

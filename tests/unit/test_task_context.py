@@ -87,6 +87,7 @@ def test_attachments_come_from_the_task_s_own_view_or_from_outside_and_are_cut_w
     assert found[2].text.endswith('... (30,001 more characters; read_file("long.txt") shows the rest)')
 
 
+@pytest.mark.slow
 def test_a_large_project_is_told_by_its_folders_within_the_budget(tmp_path):
     for number in range(300):
         path = tmp_path / f"part{number % 40}" / "deep" / f"module_{number}.py"
