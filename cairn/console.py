@@ -75,6 +75,11 @@ class Console:
         text = json.dumps(value, ensure_ascii=False, indent=2)
         print(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
+    def json_line(self, value: object) -> None:
+        """One JSON object on a line of its own, of a command that goes on."""
+        text = json.dumps(value, ensure_ascii=False)
+        print(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
     def note(self, text: str) -> None:
         """A line for the person, on stderr."""
         print(text, file=sys.stderr)

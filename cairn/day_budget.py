@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cairn.metering import Ceilings, Meter, Price, Short, Spent
+from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
 from cairn.sqlite_file import connect, transaction, translate_errors
 
 KEPT_DAYS = 7
+MINUTE = 60.0
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS spending (
@@ -47,7 +48,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """Nothing was reserved below this ceiling. `for_now`: what others reserved may be given back before midnight."""
+    """Nothing was reserved below this ceiling, or at this rate.
+
+    `for_now`: room may come before midnight, because others give back what they reserved or a minute passes.
+    """
 
     of: str
     used: Spent
@@ -67,9 +71,16 @@ class DayBudget:
     """The day's spending of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
     def __init__(
-        self, ledger: Path, ceilings: Ceilings, owner: str = "", *, clock: Callable[[], float] = time.time
+        self,
+        ledger: Path,
+        ceilings: Ceilings,
+        owner: str = "",
+        *,
+        rates: Rates | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.ceilings = ceilings
+        self._rates = rates or Rates()
         self.clock = clock
         self._path = ledger
         self._owner = owner
@@ -93,6 +104,8 @@ class DayBudget:
         with translate_errors(self._path), transaction(self._db):
             self._forget()
             meter = self._meter()
+            if (rate := self._rates.rate(model)) and (reached := self._reached(model, rate, wanted.tokens)):
+                return NoRoom(reached, meter.spent, for_now=True)
             got = meter.reserve(wanted.input_tokens, price, wanted.output_tokens)
             if isinstance(got, Short):
                 return self._no_room(meter, got, wanted.input_tokens, price)
@@ -149,6 +162,18 @@ class DayBudget:
     def _meter(self) -> Meter:
         sums = {bool(settled): Spent(*figures) for settled, *figures in self._db.execute(_SUMS, (self._midnight(),))}
         return Meter(self.ceilings, sums.get(True, Spent()), sums.get(False, Spent()))
+
+    def _reached(self, model: str, rate: Rate, tokens: int) -> str:
+        """Which figure of the model's rate a further call would pass; a call alone in its minute passes none."""
+        recent = "SELECT count(*), coalesce(sum(input_tokens + output_tokens), 0) FROM spending WHERE model = ?"
+        under_way = self._db.execute(f"{recent} AND NOT settled", (model,)).fetchone()[0]
+        calls, used = self._db.execute(f"{recent} AND at > ?", (model, self.clock() - MINUTE)).fetchone()
+        figures = (
+            ("calls_at_once", rate.calls_at_once, under_way + 1),
+            ("requests_per_minute", rate.requests_per_minute, calls + 1),
+            ("tokens_per_minute", rate.tokens_per_minute, used + tokens if calls else 0),
+        )
+        return next((name for name, allowed, wanted in figures if allowed is not None and wanted > allowed), "")
 
     def _midnight(self) -> float:
         return day_of(self.clock())[0]

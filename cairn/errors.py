@@ -99,7 +99,10 @@ class ModelUnavailable(ModelProblem):
 
 
 class ModelCallFailed(ModelProblem):
-    """One call to a model failed. `retryable` says whether the same call may succeed later."""
+    """One call to a model failed. `retryable` says whether the same call may succeed later.
+
+    `no_quota`: the account has nothing left, so no call would do better.
+    """
 
     def __init__(
         self,
@@ -110,11 +113,13 @@ class ModelCallFailed(ModelProblem):
         retryable: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        no_quota: bool = False,
     ) -> None:
         super().__init__(what, why, fix)
         self.retryable = retryable
         self.retry_after = retry_after
         self.status = status
+        self.no_quota = no_quota
 
 
 class Interrupted(CairnError):

@@ -53,6 +53,9 @@ def task_json(task: Task) -> dict[str, Any]:
         "started_at": task.started_at,
         "finished_at": task.finished_at,
         "retry_of": task.retry_of,
+        "model": task.model,
+        "in_vain": task.in_vain,
+        **asdict(task.terms),
         **asdict(task.outcome),
     }
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from cairn.day_budget import DayBudget, Held, NoRoom, day_of
 from cairn.errors import ModelProblem, UsageProblem
 from cairn.metering import FREE, Ceilings, Meter, Price, Prices, Short, Spent, estimated_tokens, picos
+from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.program import AtLimit, Limits
 from cairn.progress import HeldBack, Observer, unobserved
+from cairn.putting_off import PAUSED
 
 if TYPE_CHECKING:
     from cairn.language_model import Completion, Message, TextModel
@@ -26,6 +28,26 @@ _OF_DAY = {"tokens": "tokens_per_day", "picos": "money_per_day"}
 def ceilings_of_day(tokens: int | None, money: float | None) -> Ceilings:
     """What the project may spend in a day, as the meter has it."""
     return Ceilings(tokens=tokens, picos=None if money is None else picos(money))
+
+
+@dataclass(frozen=True, slots=True)
+class PausedModels:
+    """Which models are not asked now. `patient`: a task stops at such a model, to go on later; else it asks anyway."""
+
+    pauses: ModelPauses
+    patient: bool = False
+
+    def require_unpaused(self, model: str) -> None:
+        """Raises AtLimit, for a patient task, while the model is paused."""
+        if self.patient and self.pauses.of(model) is not None:
+            raise AtLimit(PAUSED, 0, model)
+
+    def failed(self, model: str, error: ModelProblem) -> None:
+        """Raises AtLimit, for a patient task, when the error pauses the model."""
+        if concerns_all_tasks(error):
+            self.pauses.begin(model, error)
+            if self.patient:
+                raise AtLimit(PAUSED, 0, model) from error
 
 
 @dataclass(slots=True)
@@ -53,6 +75,7 @@ class Account:
         *,
         spent: Spent | None = None,
         day: DayBudget | None = None,
+        paused: PausedModels | None = None,
         task: str = "",
         observe: Observer = unobserved,
     ) -> None:
@@ -63,6 +86,7 @@ class Account:
         self._prices = prices
         self._keep = keep
         self._day = day
+        self._paused = paused
         self._task = task
         self._observe = observe
         self._freed = asyncio.Event()
@@ -76,6 +100,8 @@ class Account:
 
         Calls under way may give back room, so they are waited for before that is said.
         """
+        if self._paused is not None:
+            self._paused.require_unpaused(model.name)
         price = FREE if model.draft else self._prices.price(model.name)
         self._require_price(model.name, price)
         while isinstance(got := self._meter.reserve(input_tokens, price), Short):
@@ -122,6 +148,16 @@ class Account:
             self._day.release(hold.day)
         self._free(self._meter.release(hold.spent))
 
+    def failed(self, model: TextModel, error: ModelProblem) -> None:
+        """A call failed. Raises AtLimit when it is no use for this task to go on now."""
+        if self._paused is not None and not model.draft:
+            self._paused.failed(model.name, error)
+
+    def answered(self, model: TextModel) -> None:
+        """A call succeeded, so the model is not paused, whatever another one said."""
+        if self._paused is not None:
+            self._paused.pauses.end(model.name)
+
     def _free(self, meter: Meter) -> None:
         self._meter = meter
         self._freed.set()
@@ -130,13 +166,13 @@ class Account:
     async def _hold_of_day(self, hold: _Hold) -> None:
         if self._day is None:
             return
-        told = False
+        told = ""
         while isinstance(got := self._day.reserve(self._task, hold.model, hold.price, hold.spent), NoRoom):
             if not got.for_now:
                 raise self._at_limit_of_day(got)
-            if not told:
-                self._observe(HeldBack("other tasks' calls of models have reserved what is left for today"))
-                told = True
+            if got.of != told:
+                self._observe(HeldBack(_held_back(hold.model, got.of)))
+                told = got.of
             await asyncio.sleep(POLL_SECONDS)
         without = self._meter.release(hold.spent)
         fitting = without.reserve(got.spent.input_tokens, hold.price, got.spent.output_tokens)
@@ -173,6 +209,12 @@ class Account:
             f"{_used(no_room.of, no_room.used)} today; free again at midnight, in {minutes // 60} h {minutes % 60} min"
         )
         return AtLimit(_OF_DAY[no_room.of], allowed or 0, detail)
+
+
+def _held_back(model: str, of: str) -> str:
+    if of in _OF_DAY:
+        return "other tasks' calls of models have reserved what is left for today"
+    return f"{model} is asked as fast as [rates] allows ({of})"
 
 
 def _used(of: str, spent: Spent) -> str:
@@ -226,7 +268,10 @@ class MeteredModel:
             stopped = isinstance(error, ModelProblem | asyncio.CancelledError) and hold.refused is not None
             if stopped and hold.refused is not None and not _is_cancelled():
                 raise hold.refused from None
+            if isinstance(error, ModelProblem):
+                self._account.failed(self._model, error)
             raise
+        self._account.answered(self._model)
         if answer.input_tokens or answer.output_tokens:
             self._settle(hold, answer.input_tokens, answer.output_tokens)
         else:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from fnmatch import fnmatchcase
 from math import ceil
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PICOS = 10**12
 ANSWER_TOKENS = 4_000  # reserved for an answer at first; a longer one reserves more as it comes
@@ -41,6 +44,13 @@ class Price:
 FREE = Price(0, 0)
 
 
+def _fitting(of: Mapping[str, T], model: str) -> T | None:
+    if model in of:
+        return of[model]
+    fitting = [name for name in of if fnmatchcase(model, name)]
+    return of[max(fitting, key=lambda name: (len(name), name))] if fitting else None
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """The prices that are known, by the names of models, which may be globs. What fits most exactly counts."""
@@ -49,10 +59,27 @@ class Prices:
 
     def price(self, model: str) -> Price | None:
         """None for a model whose price nobody set: it is unknown, not free."""
-        if model in self.of:
-            return self.of[model]
-        fitting = [name for name in self.of if fnmatchcase(model, name)]
-        return self.of[max(fitting, key=lambda name: (len(name), name))] if fitting else None
+        return _fitting(self.of, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a model may be asked, by all tasks of a project together; None: as fast as they like."""
+
+    calls_at_once: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The rates that are set, by the names of models, which may be globs. Each model has its own count."""
+
+    of: Mapping[str, Rate] = field(default_factory=dict)
+
+    def rate(self, model: str) -> Rate | None:
+        """What fits most exactly; None where nothing does."""
+        return _fitting(self.of, model)
 
 
 @dataclass(frozen=True, slots=True)

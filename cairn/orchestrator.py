@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Self
 from cairn import prompts
 from cairn.changes import Change, ChangeSet
 from cairn.dangerous_paths import dangers, require_allowed
+from cairn.day_budget import day_of
 from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.git_diff import stat
 from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, under, with_what_they_need
-from cairn.journal import Journal, copy_first_steps
+from cairn.journal import Journal, TakenOver, copy_first_steps
+from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
+from cairn.putting_off import after_failure, after_limit
 from cairn.queue import LEDGER, Owner, TaskQueue
 from cairn.review import Review
-from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, require_move
+from cairn.task import CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile, remove_task_file
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
     from cairn.day_budget import DayBudget
     from cairn.language_model import TextModel
-    from cairn.metered_model import Account
+    from cairn.metered_model import Account, PausedModels
     from cairn.metering import Spent
     from cairn.replay import Replay
     from cairn.settings import Settings
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
 RETRIED = "retried as"
 INTERRUPTED = "interrupted: its process ended; cairn resume goes on"
+RELEASED = "its worker was stopped"  # why a run is cancelled whose task is to go on elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +146,43 @@ class Orchestrator:
         retry_of: str | None = None,
         options: Mapping[str, str] | None = None,
         asked: Asked | None = None,
+        terms: Terms | None = None,
+        held_by: Owner | None = None,
     ) -> Task:
-        """A queued task. Its code source is made once now, so that a wrong one fails before anything is kept.
+        """A queued task, or the unfinished one that has its key. `held_by`: no other process may claim it.
 
-        `asked` is what belongs to the request beside its sentence.
+        Its code source is made once now, so that a wrong one fails before anything is kept. `asked` is what belongs to
+        the request beside its sentence.
         """
-        self._parts.source(origin, self.settings.with_options(options or {}))
+        model = self._model_of(origin, self.settings.with_options(options or {}))
+        task = self.queue.draft(request, origin, retry_of=retry_of, options=options, terms=terms, model=model)
         if not asked:
-            return self.queue.add(request, origin, retry_of=retry_of, options=options)
-        task = self.queue.draft(request, origin, retry_of=retry_of, options=options)
+            return self.queue.put([task], held_by=held_by)[0]
         with TaskFile.create(self._path(task.id), base=self.project.root) as file:
             keep_asked(file, asked)
-        self.queue.restore(task)
-        return task
+        put = self.queue.put([task], held_by=held_by)[0]
+        if put.id != task.id:
+            remove_task_file(self._path(task.id))
+        return put
+
+    def submit_all(
+        self, wishes: Sequence[tuple[str, CodeOrigin]], *, options: Mapping[str, str], terms: Terms
+    ) -> tuple[Task, ...]:
+        """As `submit`, for many at once: all are queued, or none."""
+        settings = self.settings.with_options(options)
+        models: dict[str, str] = {}
+        drafts = []
+        for request, origin in wishes:
+            if origin.source != "model" or origin.name not in models:
+                models[origin.name] = self._model_of(origin, settings)
+            model = models[origin.name]
+            drafts.append(self.queue.draft(request, origin, options=options, terms=terms, model=model))
+        return self.queue.put(drafts)
+
+    def _model_of(self, origin: CodeOrigin, settings: Settings) -> str:
+        """The exact name of the model that writes such a task's programs; nothing for a recipe or a file."""
+        source = self._parts.source(origin, settings)
+        return source.label if origin.source == "model" else ""
 
     def first_prompt(self, request: str, asked: Asked) -> tuple[str, str]:
         """The system prompt and the first message that a model would get; nothing is kept, nobody is asked."""
@@ -169,13 +197,13 @@ class Orchestrator:
         limits = self.settings.limits.limits()
         return prompts.system_prompt(function_reference(), limits), prompts.task_message(request, told)
 
-    def resume(self, task: Task, options: Mapping[str, str] | None = None) -> Task:
+    def resume(self, task: Task, options: Mapping[str, str] | None = None, *, held_by: Owner | None = None) -> Task:
         """A stopped task is queued again under its own id; it goes on from its journal. `options` replace those it has.
 
         Raises IllegalMove for one that runs, is in review, or whose last program came to an end of its own.
         """
         if task.status is TaskStatus.QUEUED:
-            return self.queue.give_options(task, options) if options else task
+            return self.queue.give_options(task, options or {}, held_by=held_by)
         self.settings.with_options({**task.options, **(options or {})})
         if task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED} and not self._has_more_to_do(task):
             raise IllegalMove(
@@ -183,7 +211,7 @@ class Orchestrator:
                 f"It is {task.status}: {task.reason}.",
                 f"cairn retry {task.id}   does it again from today's files.",
             )
-        queued = self.queue.requeue(task, reason="resumed", options=options)
+        queued = self.queue.requeue(task, reason="resumed", options=options, held_by=held_by)
         self._keep(queued)
         return queued
 
@@ -214,37 +242,77 @@ class Orchestrator:
                 return task
         return None
 
-    async def run(self, task: Task, observe: Observer = unobserved) -> Review:
-        """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept."""
+    async def run(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
+        """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept.
+
+        `patient`: what may pass without the task's doing puts it off instead; it is queued again then.
+        """
         import asyncio
 
         started = time.monotonic()
         try:
-            status, reason = verdict(await self._converse(task, observe))
+            result = await self._converse(task, observe, patient=patient)
         except asyncio.CancelledError as stop:
             reason = str(stop.args[0]) if stop.args else "stopped by the person who ran it"
-            self._finish(task, TaskStatus.CANCELLED, reason, time.monotonic() - started)
+            if reason == RELEASED:
+                self._put_off(task, PutOff(RELEASED, in_vain=task.in_vain))
+            else:
+                self._finish(task, TaskStatus.CANCELLED, reason, time.monotonic() - started)
             raise
         except Exception as error:
+            if patient and (until := self._later(task, error)) is not None:
+                return self.review(self._put_off(task, until))
             self._finish(task, TaskStatus.FAILED, _why(error), time.monotonic() - started)
             raise
+        if patient and (until := after_limit(task, result, day_of(self._clock())[1])) is not None:
+            return self.review(self._put_off(task, until))
+        status, reason = verdict(result)
         return self.review(self._finish(task, status, reason, time.monotonic() - started))
 
-    async def _converse(self, task: Task, observe: Observer) -> ExecutionResult:
+    def _later(self, task: Task, error: Exception) -> PutOff | None:
+        """When to try again after an error; a model that no task can use now is paused."""
+        settings = self.settings.with_options(task.options)
+        if isinstance(error, CairnError) and concerns_all_tasks(error):
+            model = self._missing_model(task, settings)
+            with self.model_pauses(settings) as pauses:
+                pauses.begin(model, error)
+            return PutOff(_why(error), in_vain=task.in_vain, waits_for=model)
+        return after_failure(task, error, self._clock())
+
+    def _missing_model(self, task: Task, settings: Settings) -> str:
+        """The model that kept the task from starting: the one that writes its programs, else the one for ask_llm."""
+        try:
+            self._parts.source(task.origin, settings)
+        except CairnError:
+            return task.model or task.origin.name
+        return settings.text_model or task.model or "the model behind ask_llm"
+
+    def _put_off(self, task: Task, until: PutOff) -> Task:
+        queued = self.queue.put_off(task, until)
+        self._keep(queued)
+        return queued
+
+    async def _converse(self, task: Task, observe: Observer, *, patient: bool) -> ExecutionResult:
         from cairn.code_generator import GenerationContext
         from cairn.executor import AgentExecutor
         from cairn.external_functions import create_external_functions
         from cairn.language_model import watched
+        from cairn.metered_model import PausedModels
         from cairn.task_dumps import TaskDumps
 
         settings = self.settings.with_options(task.options)
         limits = settings.limits.limits()
         source = self._parts.source(task.origin, settings)
         model = self._parts.text_model(task.origin, settings)
-        with self._workspace(task, create=True) as work, self.day_budget(settings) as day:
+        with (
+            self._workspace(task, create=True) as work,
+            self.day_budget(settings) as day,
+            self.model_pauses(settings) as pauses,
+        ):
             work.journal.hold(task.attempt)
             keep_task(work.file, task)
-            account = self._account(task, work, day, settings, observe)
+            paused = PausedModels(pauses, patient=patient)
+            account = self._account(task, work, (day, paused), settings, observe)
             answering = None if model is None else account.metered(watched(model, observe), "question")
             functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
             seen = surroundings(work.file, task)
@@ -268,7 +336,9 @@ class Orchestrator:
                 try:
                     return await talk.converse(limits, used_seconds=task.outcome.seconds)
                 finally:
-                    work.file.kv_set(DRAFTS, functions.drafts)
+                    with suppress(TakenOver), work.file.transaction():
+                        work.journal.require_held()
+                        work.file.kv_set(DRAFTS, functions.drafts)
 
     def day_budget(self, settings: Settings) -> DayBudget:
         """What the project's tasks may spend on models today, and have spent."""
@@ -276,9 +346,22 @@ class Orchestrator:
         from cairn.metered_model import ceilings_of_day
 
         ceilings = ceilings_of_day(settings.budget.tokens_per_day, settings.budget.money_per_day)
-        return DayBudget(self.queue.path, ceilings, str(Owner.this_process()), clock=self._clock)
+        owner = str(Owner.this_process())
+        return DayBudget(self.queue.path, ceilings, owner, rates=settings.rates, clock=self._clock)
 
-    def _account(self, task: Task, work: Workspace, day: DayBudget, settings: Settings, observe: Observer) -> Account:
+    def model_pauses(self, settings: Settings | None = None) -> ModelPauses:
+        """Which models the project's tasks do not ask now."""
+        first = (settings or self.settings).retry.pause_seconds
+        return ModelPauses(self.queue.path, first, clock=self._clock)
+
+    def _account(
+        self,
+        task: Task,
+        work: Workspace,
+        project: tuple[DayBudget, PausedModels],
+        settings: Settings,
+        observe: Observer,
+    ) -> Account:
         from cairn.metered_model import Account
 
         def keep(model: str, purpose: str, spent: Spent) -> None:
@@ -289,7 +372,10 @@ class Orchestrator:
 
         before = task_spending(work.file)
         limits = settings.limits.limits()
-        return Account(limits, settings.prices, keep, spent=before, day=day, task=task.id, observe=observe)
+        day, paused = project
+        return Account(
+            limits, settings.prices, keep, spent=before, day=day, paused=paused, task=task.id, observe=observe
+        )
 
     def _opening(self, work: Workspace, task: Task) -> list[tuple[str, str]]:
         return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request)]
@@ -452,7 +538,7 @@ class Orchestrator:
             operation = every[operation.undoes]
         return every[operation.id]
 
-    def retry(self, task: Task, *, because: str = "") -> Task:
+    def retry(self, task: Task, *, because: str = "", held_by: Owner | None = None) -> Task:
         """A new task with the same request and origin; an old one that was in review is rejected in its favour.
 
         A model is told why the old one was rejected, or `because`.
@@ -460,7 +546,15 @@ class Orchestrator:
         if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
         asked = replace(self._asked(task), feedback=because or self._rejection(task))
-        again = self.submit(task.request, task.origin, retry_of=task.id, options=task.options, asked=asked)
+        again = self.submit(
+            task.request,
+            task.origin,
+            retry_of=task.id,
+            options=task.options,
+            asked=asked,
+            terms=task.terms.again(),
+            held_by=held_by,
+        )
         if task.status is TaskStatus.IN_REVIEW:
             self.reject(task, f"{RETRIED} {again.id}")
         return again
@@ -486,7 +580,14 @@ class Orchestrator:
             return await replay(task, file, limits, until=until, observe=observe)
 
     async def fork(
-        self, task: Task, step: int, *, then: str = "", origin: CodeOrigin | None = None, observe: Observer = unobserved
+        self,
+        task: Task,
+        step: int,
+        *,
+        then: str = "",
+        origin: CodeOrigin | None = None,
+        held_by: Owner | None = None,
+        observe: Observer = unobserved,
     ) -> Task:
         """A new queued task that begins with the first `step` steps of this one, and with its overlay as it was then.
 
@@ -497,10 +598,11 @@ class Orchestrator:
         origin = origin or task.origin
         request = f"{task.request}\n\nFrom here on: {then}" if then else task.request
         settings = self.settings.with_options(task.options)
-        self._parts.source(origin, settings)
         with TaskFile.open(self.file_of(task)) as original:
             _require_open_end(Journal(original), step)
-            new = self.queue.draft(request, origin, retry_of=task.id, options=task.options)
+            model = self._model_of(origin, settings)
+            terms = task.terms.again()
+            new = self.queue.draft(request, origin, retry_of=task.id, options=task.options, terms=terms, model=model)
             path = self._path(new.id)
             try:
                 with TaskFile.create(path, base=self.project.root) as file:
@@ -508,7 +610,7 @@ class Orchestrator:
                     copy_first_steps(original, file, step)
                     keep_surroundings(file, surroundings(original, task))
                     keep_task(file, new)
-                self.queue.restore(new)
+                self.queue.put([new], held_by=held_by)
             except BaseException:
                 remove_task_file(path)
                 raise
@@ -533,20 +635,38 @@ class Orchestrator:
             said.append(recovered.message)
         for operation in self.project.unrecorded():
             self._record(operation)
-        said += [
-            f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped."
-            for task in self.recover_abandoned()
-        ]
+        said += [_said_of_interrupted(task) for task in self.recover_abandoned()]
         return tuple(said)
 
     def recover_abandoned(self) -> tuple[Task, ...]:
-        """Running tasks whose process is gone are queued again; they go on when somebody resumes them."""
-        queued = []
+        """Running tasks whose process is gone are queued again, to go on from their journals.
+
+        One whose process ended as often as its terms allow is failed, so that it ends no further one.
+        """
+        self.queue.let_go()
+        moved = []
         for task in self.queue.abandoned():
             with suppress(IllegalMove):  # another command was faster
-                queued.append(self.queue.requeue(task, reason=INTERRUPTED))
-                self._keep(queued[-1])
-        return tuple(queued)
+                moved.append(self._taken_from_the_dead(task))
+                self._keep(moved[-1])
+        return tuple(moved)
+
+    def _taken_from_the_dead(self, task: Task) -> Task:
+        in_vain = task.in_vain + 1
+        if in_vain < task.terms.max_attempts:
+            return self.queue.put_off(task, PutOff(INTERRUPTED, in_vain=in_vain))
+        reason = f"given up: its worker died {in_vain} times, {self._last_sign(task)}"
+        return self.queue.finish(task, TaskStatus.FAILED, reason=reason, outcome=task.outcome)
+
+    def _last_sign(self, task: Task) -> str:
+        """How far its journal came: what it did then may be what ends its workers."""
+        with suppress(CairnError):
+            if self._path(task.id).exists():
+                with self._workspace(task) as work:
+                    step, calls = work.journal.step, work.journal.calls()
+                last = f", after call {calls[-1].number} ({calls[-1].name})" if calls else ", before its first call"
+                return f"the last time in step {step}{last}" if step else "the last time before its first program"
+        return "the last time before it began"
 
     def _record(self, operation: Operation) -> Task:
         """The ledger follows what the project's files already are; running it twice does no harm."""
@@ -641,6 +761,12 @@ def _kept(path: Path) -> Task | None:
         task = kept_task(file)
         return task if task is not None and task.id == path.stem else None
     return None
+
+
+def _said_of_interrupted(task: Task) -> str:
+    if task.status is TaskStatus.QUEUED:
+        return f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped."
+    return f"Task {task.id} was {task.reason}; cairn resume {task.id}   tries it all the same."
 
 
 def _why(error: Exception) -> str:

@@ -124,7 +124,7 @@ def _busy(what: str, why: str, error: Exception) -> ModelCallFailed:
 
 def _no_quota(message: str, status: int, name: str) -> ModelCallFailed:
     fix = "Top it up with the provider, or use another model: cairn run -m MODEL"
-    return ModelCallFailed(f"The account has no quota left for {name}.", message, fix, status=status)
+    return ModelCallFailed(f"The account has no quota left for {name}.", message, fix, status=status, no_quota=True)
 
 
 def _status(error: Exception) -> int | None:

@@ -12,54 +12,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cairn.errors import IllegalMove, NotFound, UsageProblem
+from cairn.ledger_schema import bring_up_to_date
 from cairn.sqlite_file import connect, transaction, translate_errors
-from cairn.task import MOVES, OPEN, CodeOrigin, Outcome, Task, TaskStatus, new_id, require_move
+from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
+from cairn.task_holds import PAUSES, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
 PAGE_BYTES = 1024
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
-# 1: the first ledger. `legal_move` is filled from `task.MOVES`, so that the database refuses what the code would; the
-# trigger on a changed status also writes the event, so that no move goes unrecorded.
-# 2: tasks that wait, and that go on after they ended; a task's own settings; a wish to cancel one.
-_SCHEMA = """
-CREATE TABLE task (
-    id TEXT PRIMARY KEY, request TEXT NOT NULL, source TEXT NOT NULL, name TEXT NOT NULL, program TEXT,
-    parameters TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, attempt INTEGER NOT NULL,
-    created_at REAL NOT NULL, started_at REAL, finished_at REAL, retry_of TEXT,
-    owner TEXT, lease_until REAL, outcome TEXT NOT NULL, changed_at REAL NOT NULL,
-    options TEXT NOT NULL DEFAULT '{}', cancel_asked_at REAL
-);
-CREATE INDEX task_by_status ON task (status, created_at);
-CREATE INDEX task_by_age ON task (created_at);
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY, task TEXT NOT NULL, at REAL NOT NULL,
-    was TEXT, became TEXT NOT NULL, reason TEXT NOT NULL
-);
-CREATE INDEX event_by_task ON event (task, number);
-CREATE TABLE legal_move (was TEXT NOT NULL, became TEXT NOT NULL, PRIMARY KEY (was, became)) WITHOUT ROWID;
-CREATE TRIGGER task_moves_legally BEFORE UPDATE OF status ON task WHEN NEW.status IS NOT OLD.status AND NOT EXISTS
-    (SELECT 1 FROM legal_move WHERE was = OLD.status AND became = NEW.status)
-    BEGIN SELECT RAISE(ABORT, 'illegal move'); END;
-CREATE TRIGGER task_move_is_recorded AFTER UPDATE OF status ON task WHEN NEW.status IS NOT OLD.status BEGIN
-    INSERT INTO event (task, at, was, became, reason)
-    VALUES (NEW.id, NEW.changed_at, OLD.status, NEW.status, NEW.reason); END;
-CREATE TRIGGER task_birth_is_recorded AFTER INSERT ON task BEGIN
-    INSERT INTO event (task, at, was, became, reason)
-    VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason); END;
-"""
-_VERSION = 2
-_UPGRADE_1 = (
-    "ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}'",
-    "ALTER TABLE task ADD COLUMN cancel_asked_at REAL",
-)
 _COLUMNS = (
     "id, request, source, name, program, parameters, status, reason, attempt, "
-    "created_at, started_at, finished_at, retry_of, outcome, options"
+    "created_at, started_at, finished_at, retry_of, outcome, options, "
+    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for"
 )
+_FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task = task.id)"
+
+
+LATE = "its deadline passed before it ran"
+
+# What a claim without a name takes. The literals are those of the index, or SQLite could not use it.
+_NEXT = """SELECT id FROM task AS next INDEXED BY task_to_claim WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
+    AND not_before <= :now AND (deadline IS NULL OR deadline > :now)
+    AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.model IN (next.model, next.waits_for) AND (until > :now
+        OR EXISTS (SELECT 1 FROM task AS probe WHERE probe.status = 'running'
+                   AND pause.model IN (probe.model, probe.waits_for))))
+    ORDER BY priority DESC, created_at, rowid LIMIT 1"""
+_NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +110,34 @@ def _stat(pid: int) -> list[str]:
     return stat.rpartition(")")[2].split()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks a list has; what is not set wants all. `model` may be a glob, `older_than` is a task."""
+
+    statuses: tuple[TaskStatus, ...] = ()
+    tag: str | None = None
+    model: str | None = None
+    since: float | None = None
+    older_than: Task | None = None
+
+    def clause(self) -> tuple[str, tuple[object, ...]]:
+        """The WHERE clause and its values."""
+        parts: list[tuple[str, tuple[object, ...]]] = []
+        if self.statuses:
+            parts.append((f"status IN ({','.join('?' * len(self.statuses))})", self.statuses))
+        if self.tag is not None:
+            parts.append(("tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", (self.tag,)))
+        if self.model is not None:
+            parts.append(("model GLOB ?", (self.model,)))
+        if self.since is not None:
+            parts.append(("created_at >= ?", (self.since,)))
+        if self.older_than is not None:
+            older = "(created_at, rowid) < (SELECT created_at, rowid FROM task WHERE id = ?)"
+            parts.append((older, (self.older_than.id,)))
+        where = " AND ".join(text for text, _ in parts)
+        return f"WHERE {where} " if where else "", tuple(value for _, values in parts for value in values)
+
+
 class TaskQueue:
     """Durable tasks of one project; safe for many processes at once.
 
@@ -140,7 +150,7 @@ class TaskQueue:
         self._rng = rng or random.Random(os.urandom(16))
         with translate_errors(path):
             self._db = connect(path, page_bytes=PAGE_BYTES)
-            self._migrate()
+            bring_up_to_date(self._db, path)
 
     def close(self) -> None:
         """Releases the file; further calls fail."""
@@ -151,27 +161,6 @@ class TaskQueue:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-    def _migrate(self) -> None:
-        if self._version() == _VERSION:
-            return
-        with transaction(self._db):
-            version = self._version()
-            if version > _VERSION:
-                raise UsageProblem(
-                    f"{self.path} was written by a newer Cairn (format {version}, this one knows {_VERSION}).",
-                    fix="pip install --upgrade cairn",
-                )
-            if version == _VERSION:  # another process was faster
-                return
-            for statement in _statements(_SCHEMA) if version == 0 else _UPGRADE_1:
-                self._db.execute(statement)
-            moves = [(was, became) for was, targets in MOVES.items() for became in targets]
-            self._db.executemany("INSERT OR IGNORE INTO legal_move VALUES (?, ?)", moves)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -185,12 +174,10 @@ class TaskQueue:
         *,
         retry_of: str | None = None,
         options: Mapping[str, str] | None = None,
+        terms: Terms | None = None,
     ) -> Task:
         """A new queued task under an id that no other task of the project has."""
-        with self._writing() as db:
-            task = self.draft(request, origin, retry_of=retry_of, options=options)
-            self._insert(db, task)
-        return task
+        return self.put([self.draft(request, origin, retry_of=retry_of, options=options, terms=terms)])[0]
 
     def draft(
         self,
@@ -199,8 +186,13 @@ class TaskQueue:
         *,
         retry_of: str | None = None,
         options: Mapping[str, str] | None = None,
+        terms: Terms | None = None,
+        model: str | None = None,
     ) -> Task:
-        """A task under a free id that the ledger does not have yet; `restore` puts it there."""
+        """A task under a free id that the ledger does not have yet; `put` puts it there.
+
+        `model` is the exact name of the one that writes its programs, where the origin has an alias.
+        """
         return Task(
             self._free_id(),
             request,
@@ -208,7 +200,35 @@ class TaskQueue:
             created_at=self._clock(),
             retry_of=retry_of,
             options=dict(options or {}),
+            terms=terms or Terms(),
+            model=model if model is not None else origin.name if origin.source == "model" else "",
         )
+
+    def put(self, drafts: Sequence[Task], *, held_by: Owner | None = None) -> tuple[Task, ...]:
+        """All of them are queued, or none. For a key that an unfinished task has, that one is given back instead.
+
+        Those `held_by` a process are for it alone, as long as it lives. Raises NotFound for one to come after that is
+        not there.
+        """
+        with self._writing() as db:
+            return tuple(self.unfinished(task.terms.key) or self._put(db, task, held_by) for task in drafts)
+
+    def _put(self, db: sqlite3.Connection, task: Task, held_by: Owner | None) -> Task:
+        for needed in task.terms.after:
+            if db.execute("SELECT 1 FROM task WHERE id = ?", (needed,)).fetchone() is None:
+                raise NotFound(
+                    f"There is no task {needed} to come after.", fix="cairn list   shows the tasks there are."
+                )
+        self._insert(db, task, held_by)
+        return task
+
+    def unfinished(self, key: str | None) -> Task | None:
+        """The task of that key which is queued, runs, waits or is in review; None for none, and without a key."""
+        if key is None:
+            return None
+        marks = ",".join("?" * len(OPEN))
+        found = self._select(f"WHERE key = ? AND status IN ({marks}) ORDER BY created_at LIMIT 1", (key, *OPEN))
+        return found[0] if found else None
 
     def restore(self, task: Task, events: Sequence[TaskEvent] = ()) -> bool:
         """Puts a task here as it is, with the moves it made elsewhere; False when its id is here already."""
@@ -222,10 +242,16 @@ class TaskQueue:
             self._insert(db, task)
         return True
 
-    def _insert(self, db: sqlite3.Connection, task: Task) -> None:
-        values = (*_row(task), self._clock())
+    def _insert(self, db: sqlite3.Connection, task: Task, held_by: Owner | None = None) -> None:
+        values = (*_row(task), self._clock(), None if held_by is None else str(held_by))
         marks = ", ".join("?" for _ in values)
-        db.execute(f"INSERT INTO task ({_COLUMNS}, changed_at) VALUES ({marks})", values)
+        needs = [(task.id, needed) for needed in task.terms.after]
+        db.executemany("INSERT OR IGNORE INTO need VALUES (?, ?)", needs)
+        unmet = "(SELECT count(*) FROM need WHERE need.task = ? AND NOT EXISTS"
+        unmet += " (SELECT 1 FROM task WHERE id = needs AND status = 'accepted'))"
+        db.execute(
+            f"INSERT INTO task ({_COLUMNS}, changed_at, owner, unmet) VALUES ({marks}, {unmet})", (*values, task.id)
+        )
 
     def _free_id(self) -> str:
         while True:
@@ -256,6 +282,31 @@ class TaskQueue:
         size = -1 if limit is None else limit
         return tuple(self._select(f"{where}ORDER BY created_at DESC, rowid DESC LIMIT ?", (*wanted, size)))
 
+    def listed(self, wanted: Wanted, *, limit: int) -> tuple[tuple[Task, ...], int]:
+        """The newest of those that are wanted, and how many more there are."""
+        where, values = wanted.clause()
+        found = self._select(f"{where}ORDER BY created_at DESC, rowid DESC LIMIT ?", (*values, limit))
+        if len(found) < limit:
+            return tuple(found), 0
+        with translate_errors(self.path):
+            (every,) = self._db.execute(f"SELECT count(*) FROM task {where}", values).fetchone()
+        return tuple(found), int(every) - len(found)
+
+    def holds(self, tasks: Iterable[Task]) -> Mapping[str, str]:
+        """What keeps each of the queued tasks among these from starting, in words, by their ids."""
+        queued = [task for task in tasks if task.status is TaskStatus.QUEUED]
+        now = self._clock()
+        with translate_errors(self.path):
+            pauses = {model: Pause(model, *rest) for model, *rest in self._db.execute(PAUSES).fetchall()}
+            needs = {task.id: self._needs(task) for task in queued if task.terms.after}
+        found = {task.id: hold_in_words(task, needs.get(task.id, {}), pauses, now) for task in queued}
+        return {task_id: words for task_id, words in found.items() if words}
+
+    def _needs(self, task: Task) -> dict[str, TaskStatus | None]:
+        query = "SELECT needs, (SELECT status FROM task WHERE id = needs) FROM need WHERE task = ? ORDER BY needs"
+        found = self._db.execute(query, (task.id,)).fetchall()
+        return {needed: TaskStatus(status) if status else None for needed, status in found}
+
     def events(self, task_id: str) -> tuple[TaskEvent, ...]:
         """Every move of the task, oldest first."""
         query = "SELECT at, was, became, reason FROM event WHERE task = ? ORDER BY number"
@@ -263,25 +314,85 @@ class TaskQueue:
             rows = self._db.execute(query, (task_id,)).fetchall()
         return tuple(TaskEvent(at, TaskStatus(was) if was else None, TaskStatus(to), why) for at, was, to, why in rows)
 
-    def claim(self, owner: Owner, task_id: str | None = None, *, at_once: int | None = None) -> Task | None:
-        """The oldest queued task (or the named one) is running and held by `owner`; None when there is none.
+    def last_move(self) -> int:
+        """The number of the newest move of any task."""
+        with translate_errors(self.path):
+            return int(self._db.execute("SELECT coalesce(max(number), 0) FROM event").fetchone()[0])
 
-        None, too, when `at_once` tasks run already, by their leases. One statement, so that no two processes get the
-        same task. The lease must be renewed by `heartbeat`.
+    def moves_since(self, number: int, wanted: Wanted) -> tuple[tuple[int, Task, TaskEvent], ...]:
+        """The moves after that one, oldest first, of tasks that are wanted now, each with its number."""
+        with translate_errors(self.path):
+            query = "SELECT number, task, at, was, became, reason FROM event WHERE number > ? ORDER BY number"
+            rows = self._db.execute(query, (number,)).fetchall()
+        where, values = wanted.clause()
+        narrowed = f"{where}AND id = ?" if where else "WHERE id = ?"
+        found = {task_id: self._select(narrowed, (*values, task_id)) for task_id in {row[1] for row in rows}}
+        return tuple(
+            (moved, task, TaskEvent(at, TaskStatus(was) if was else None, TaskStatus(to), why))
+            for moved, task_id, at, was, to, why in rows
+            for task in found[task_id]
+        )
+
+    def claim(self, owner: Owner, task_id: str | None = None, *, at_once: int | None = None) -> Task | None:
+        """The next queued task (or the named one) is running and held by `owner`; None when none may start.
+
+        Next is the one of highest priority, and of these the oldest, that may start now: not delayed, not after others,
+        not of a paused model, not held by another process. A named one starts whatever its terms say. None, too, when
+        `at_once` tasks run already, by their leases. One statement, so that no two processes get the same task. The
+        lease must be renewed by `heartbeat`.
         """
         now = self._clock()
+        values = {
+            "running": TaskStatus.RUNNING, "owner": str(owner), "until": now + LEASE_SECONDS, "now": now,
+            "id": task_id, "at_once": at_once,
+        }  # fmt: skip
         with self._writing() as db:
             row = db.execute(
-                f"""UPDATE task SET status = ?1, reason = '', owner = ?2, lease_until = ?3, started_at = ?4,
-                                    changed_at = ?5, attempt = attempt + 1, cancel_asked_at = NULL
-                    WHERE id = (SELECT id FROM task WHERE status = ?6 AND (?7 IS NULL OR id = ?7)
-                                ORDER BY created_at, rowid LIMIT 1)
-                      AND (?8 IS NULL OR
-                           (SELECT count(*) FROM task WHERE status = ?1 AND lease_until >= ?4) < ?8)
-                    RETURNING {_COLUMNS}""",
-                (TaskStatus.RUNNING, str(owner), now + LEASE_SECONDS, now, now, TaskStatus.QUEUED, task_id, at_once),
+                f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
+                                    started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
+                    WHERE id = ({_NEXT if task_id is None else _NAMED})
+                      AND (:at_once IS NULL OR (SELECT count(*) FROM task AS other WHERE other.status = :running
+                                                AND other.lease_until >= :now) < :at_once)
+                    RETURNING {_FOUND}""",
+                values,
             ).fetchone()
         return _task(row) if row else None
+
+    def due_at(self) -> float | None:
+        """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
+        query = """SELECT min(at) FROM (
+            SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
+                AND not_before > :now
+            UNION ALL SELECT min(until) FROM pause WHERE until > :now AND EXISTS (SELECT 1 FROM task
+                WHERE status = 'queued' AND unmet = 0 AND owner IS NULL AND pause.model IN (model, waits_for)))"""
+        with translate_errors(self.path):
+            (at,) = self._db.execute(query, {"now": self._clock()}).fetchone()
+        return None if at is None else float(at)
+
+    def expire(self) -> tuple[Task, ...]:
+        """Queued tasks whose deadline has passed are failed."""
+        query = "SELECT id FROM task WHERE status = 'queued' AND deadline <= ?"
+        with self._writing() as db:
+            late = [task_id for (task_id,) in db.execute(query, (self._clock(),)).fetchall()]
+            rows = [
+                db.execute(
+                    f"""UPDATE task SET status = ?1, reason = ?2, changed_at = ?3, finished_at = ?3, owner = NULL
+                        WHERE id = ?4 AND status = ?5 RETURNING {_FOUND}""",
+                    (TaskStatus.FAILED, LATE, self._clock(), task_id, TaskStatus.QUEUED),
+                ).fetchone()
+                for task_id in late
+            ]
+        return tuple(_task(row) for row in rows if row)
+
+    def let_go(self) -> None:
+        """What ended processes had reserved for themselves is anybody's."""
+        query = "SELECT DISTINCT owner FROM task WHERE owner IS NOT NULL AND status = 'queued'"
+        with translate_errors(self.path):
+            owners = [str(owner) for (owner,) in self._db.execute(query).fetchall()]
+        for owner in owners:
+            if Owner.parse(owner).is_gone():
+                with self._writing() as db:
+                    db.execute("UPDATE task SET owner = NULL WHERE owner = ? AND status = 'queued'", (owner,))
 
     def heartbeat(self, task: Task, owner: Owner) -> bool:
         """The lease runs for another `LEASE_SECONDS`; False when the task is no longer the owner's."""
@@ -299,8 +410,8 @@ class TaskQueue:
         with self._writing() as db:
             row = db.execute(
                 f"""UPDATE task SET status = ?, reason = ?, finished_at = ?, changed_at = ?, outcome = ?,
-                                    owner = NULL, lease_until = NULL
-                    WHERE id = ? AND attempt = ? AND status = ? RETURNING {_COLUMNS}""",
+                                    waits_for = '', owner = NULL, lease_until = NULL
+                    WHERE id = ? AND attempt = ? AND status = ? RETURNING {_FOUND}""",
                 (status, reason, now, now, result, task.id, task.attempt, TaskStatus.RUNNING),
             ).fetchone()
         return self._moved(row, task.id, status)
@@ -310,34 +421,57 @@ class TaskQueue:
         require_move(task.id, task.status, status)
         with self._writing() as db:
             row = db.execute(
-                f"""UPDATE task SET status = ?, reason = ?, changed_at = ? WHERE id = ? AND status = ?
-                    RETURNING {_COLUMNS}""",
+                f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, owner = NULL, lease_until = NULL
+                    WHERE id = ? AND status = ? RETURNING {_FOUND}""",
                 (status, reason, self._clock(), task.id, task.status),
             ).fetchone()
         return self._moved(row, task.id, status)
 
-    def requeue(self, task: Task, *, reason: str = "", options: Mapping[str, str] | None = None) -> Task:
+    def requeue(
+        self,
+        task: Task,
+        *,
+        reason: str = "",
+        options: Mapping[str, str] | None = None,
+        held_by: Owner | None = None,
+    ) -> Task:
         """Waits to be run again, and goes on from its journal; `options` are added to those it has.
 
         A running task's holder loses it: whatever that still does is refused. IllegalMove when it moved meanwhile.
         """
+        return self._requeued(task, PutOff(reason), {**task.options, **(options or {})}, held_by)
+
+    def put_off(self, task: Task, until: PutOff) -> Task:
+        """A running task waits to be run again, and goes on from its journal. IllegalMove when it moved meanwhile."""
+        return self._requeued(task, until, dict(task.options), None)
+
+    def _requeued(self, task: Task, until: PutOff, options: dict[str, str], held_by: Owner | None) -> Task:
         require_move(task.id, task.status, TaskStatus.QUEUED)
-        merged = json.dumps({**task.options, **(options or {})})
-        with self._writing() as db:
+        values = {
+            "queued": TaskStatus.QUEUED, "reason": until.reason, "now": self._clock(), "options": json.dumps(options),
+            "not_before": until.not_before, "in_vain": until.in_vain, "waits_for": until.waits_for,
+            "holder": None if held_by is None else str(held_by), "id": task.id, "was": task.status,
+            "attempt": task.attempt, "running": TaskStatus.RUNNING,
+        }  # fmt: skip
+        with self._writing() as db:  # a deadline that ended the task does not end it again when a person resumes it
             row = db.execute(
-                f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, options = ?,
-                                    owner = NULL, lease_until = NULL
-                    WHERE id = ? AND status = ? AND attempt = ? RETURNING {_COLUMNS}""",
-                (TaskStatus.QUEUED, reason, self._clock(), merged, task.id, task.status, task.attempt),
+                f"""UPDATE task SET status = :queued, reason = :reason, changed_at = :now, options = :options,
+                                    not_before = :not_before, in_vain = :in_vain, waits_for = :waits_for,
+                                    owner = :holder, lease_until = NULL,
+                                    deadline = CASE WHEN :was <> :running AND deadline <= :now THEN NULL
+                                                    ELSE deadline END
+                    WHERE id = :id AND status = :was AND attempt = :attempt RETURNING {_FOUND}""",
+                values,
             ).fetchone()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
-    def give_options(self, task: Task, options: Mapping[str, str]) -> Task:
-        """Adds settings to a task that is queued; IllegalMove when it moved meanwhile."""
+    def give_options(self, task: Task, options: Mapping[str, str], *, held_by: Owner | None = None) -> Task:
+        """Adds settings to a task that is queued, and reserves it; IllegalMove when it moved meanwhile."""
+        holder = None if held_by is None else str(held_by)
         with self._writing() as db:
             row = db.execute(
-                f"UPDATE task SET options = ? WHERE id = ? AND status = ? RETURNING {_COLUMNS}",
-                (json.dumps({**task.options, **options}), task.id, TaskStatus.QUEUED),
+                f"UPDATE task SET options = ?, owner = ? WHERE id = ? AND status = ? RETURNING {_FOUND}",
+                (json.dumps({**task.options, **options}), holder, task.id, TaskStatus.QUEUED),
             ).fetchone()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
@@ -359,11 +493,11 @@ class TaskQueue:
 
     def abandoned(self) -> tuple[Task, ...]:
         """Running tasks whose process ended, or whose lease ran out."""
-        query = f"SELECT {_COLUMNS}, owner, lease_until FROM task WHERE status = ?"
+        query = f"SELECT owner, lease_until, {_FOUND} FROM task WHERE status = ?"
         with translate_errors(self.path):
             rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
         now = self._clock()
-        return tuple(_task(row) for *row, owner, until in rows if until < now or Owner.parse(owner).is_gone())
+        return tuple(_task(row) for owner, until, *row in rows if until < now or Owner.parse(owner).is_gone())
 
     def ended(self, before: float) -> tuple[Task, ...]:
         """Tasks that nobody runs, waits for or reviews, and that last moved before then; the oldest first."""
@@ -377,6 +511,7 @@ class TaskQueue:
             gone = db.execute("DELETE FROM task WHERE id = ? AND status = ?", (task.id, task.status)).rowcount == 1
             if gone:
                 db.execute("DELETE FROM event WHERE task = ?", (task.id,))
+                db.execute("DELETE FROM need WHERE task = ?", (task.id,))
                 remove()
         return gone
 
@@ -389,43 +524,56 @@ class TaskQueue:
 
     def _select(self, tail: str, values: tuple[object, ...]) -> list[Task]:
         with translate_errors(self.path):
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM task {tail}", values).fetchall()
+            rows = self._db.execute(f"SELECT {_FOUND} FROM task {tail}", values).fetchall()
         return [_task(row) for row in rows]
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The script's statements one by one: `executescript` would commit the transaction it runs in."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
 def _row(task: Task) -> tuple[object, ...]:
-    origin = task.origin
+    origin, terms = task.origin, task.terms
     return (
         task.id, task.request, origin.source, origin.name, origin.program, json.dumps(dict(origin.parameters)),
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
         json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
+        terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
+        terms.accepts, task.model, task.in_vain, task.waits_for,
     )  # fmt: skip
 
 
 def _task(row: Iterable[object]) -> Task:
-    values = dict(zip(_COLUMNS.replace(" ", "").split(","), row, strict=True))
-    outcome = json.loads(str(values.pop("outcome")))
-    known = {field.name for field in fields(Outcome)}
+    values = dict(zip(_NAMES, row, strict=True))
+    outcome, parameters, options = (values.pop(name) for name in ("outcome", "parameters", "options"))
     origin = CodeOrigin(
         source=str(values.pop("source")),
         name=str(values.pop("name")),
         program=values.pop("program"),  # type: ignore[arg-type]
-        parameters=json.loads(str(values.pop("parameters"))),
+        parameters={} if parameters == "{}" else json.loads(str(parameters)),
+    )
+    terms = Terms(
+        tags=_texts(values.pop("tags")),
+        after=_texts(values.pop("after")),
+        accepts=bool(values.pop("accepts")),
+        **{name: values.pop(name) for name in _PLAIN_TERMS},  # type: ignore[arg-type]
     )
     return Task(
         origin=origin,
-        outcome=Outcome(**{key: value for key, value in outcome.items() if key in known}),
-        options=json.loads(str(values.pop("options"))),
+        outcome=_NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(str(outcome))),
+        options={} if options == "{}" else json.loads(str(options)),
         status=TaskStatus(str(values.pop("status"))),
+        terms=terms,
         **values,  # type: ignore[arg-type]
     )
+
+
+def _outcome(kept: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{key: value for key, value in kept.items() if key in _FIGURES})
+
+
+def _texts(kept: object) -> tuple[str, ...]:
+    return () if kept == "[]" else tuple(json.loads(str(kept)))
+
+
+_NAMES = (*_COLUMNS.replace(" ", "").split(","), "after")
+_PLAIN_TERMS = ("priority", "not_before", "deadline", "key", "max_attempts")
+_NOTHING_YET = Outcome()  # of ten thousand queued tasks each has this one, so it is parsed once
+_NOTHING_YET_TEXT = json.dumps(asdict(_NOTHING_YET))
+_FIGURES = frozenset(each.name for each in fields(Outcome))

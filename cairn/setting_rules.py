@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from cairn.glob_pattern import glob_pattern
-from cairn.metering import Price, Prices
+from cairn.metering import Price, Prices, Rate, Rates
 
 
 class Refused(Exception):
@@ -108,6 +108,23 @@ class PriceTable:
         if not isinstance(value, Mapping) or set(value) != {"input", "output"}:
             raise Refused("two prices for each model, such as {input = 1.25, output = 10}", value)
         return Price(amount.parse(value["input"]), amount.parse(value["output"]))
+
+
+@dataclass(frozen=True, slots=True)
+class RateTable:
+    """A table of models, globs too, with how fast each may be asked."""
+
+    def parse(self, value: object) -> Rates:
+        """At least one figure for each model."""
+        if not isinstance(value, Mapping):
+            raise Refused('a table such as {"gpt-5*" = {requests_per_minute = 60}}', value)
+        return Rates({str(name): self._rate(rate) for name, rate in value.items()})
+
+    def _rate(self, value: object) -> Rate:
+        names = {each.name for each in fields(Rate)}
+        if not isinstance(value, Mapping) or not value or not set(value) <= names:
+            raise Refused("calls_at_once, requests_per_minute or tokens_per_minute for each model", value)
+        return Rate(**{name: Whole(1, 1_000_000_000).parse(figure) for name, figure in value.items()})
 
 
 @dataclass(frozen=True, slots=True)

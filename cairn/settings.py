@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cairn.errors import UsageProblem
-from cairn.metering import Prices
+from cairn.metering import Prices, Rates
 from cairn.program import Limits
-from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, Real, Refused, Rule, Whole
+from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, RateTable, Real, Refused, Rule, Whole
 
 PROJECT_FILE = "cairn.toml"
 _DEFAULTS = Limits()
@@ -111,6 +111,9 @@ class RetrySettings:
     attempts: int = _setting(4, Whole(1, 100), "calls in all, the first one included")
     first_delay: float = _setting(1.0, Real(600), "seconds before the second; then doubled")
     max_delay: float = _setting(30.0, Real(3600), "longest pause in seconds")
+    pause_seconds: float = _setting(
+        60.0, Real(3600, positive=True), "how long a model is not asked after its key or quota failed; then doubled"
+    )
     call_seconds: float = _setting(180.0, Real(3600, positive=True), "deadline of one call in seconds")
 
 
@@ -150,6 +153,14 @@ class Settings:
         metadata=_told(
             PriceTable(),
             'what a million tokens cost, by model, globs too, such as {"gpt-5*" = {input = 1.25, output = 10.0}}',
+        ),
+    )
+    rates: Rates = field(
+        default_factory=Rates,
+        metadata=_told(
+            RateTable(),
+            'how fast models may be asked, globs too, such as {"gpt-5*" = {calls_at_once = 4, requests_per_minute = 60,'
+            " tokens_per_minute = 100_000}}",
         ),
     )
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -274,6 +285,8 @@ def _joined(before: object, value: object) -> object:
     """Tables are overruled name by name, everything else as a whole."""
     if isinstance(before, Prices) and isinstance(value, Prices):
         return Prices({**before.of, **value.of})
+    if isinstance(before, Rates) and isinstance(value, Rates):
+        return Rates({**before.of, **value.of})
     return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
 
 
@@ -324,6 +337,6 @@ def _written(default: Any) -> str:
     """A default as TOML has it."""
     if default is None:
         return '""'
-    if isinstance(default, Mapping | Prices):
+    if isinstance(default, Mapping | Prices | Rates):
         return "{}"
     return "[]" if default == () else str(default)

@@ -12,6 +12,7 @@ from cairn.errors import IllegalMove
 
 ID_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowels: an id never spells a word, and never looks like a number
 ID_LENGTH = 6
+MAX_ATTEMPTS = 3
 
 
 class TaskStatus(StrEnum):
@@ -81,11 +82,46 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """When a queued task may run, before which others, and what becomes of it then. Times are seconds since the epoch.
+
+    Higher `priority` first. `key` names the same thing to do: there is at most one unfinished task of each. A task is
+    started in vain `max_attempts` times at most. It comes `after` others, by their ids, once those are accepted.
+    `accepts`: its changes are accepted at once, if nothing conflicts or is dangerous.
+    """
+
+    priority: int = 0
+    not_before: float = 0.0
+    deadline: float | None = None
+    key: str | None = None
+    max_attempts: int = MAX_ATTEMPTS
+    tags: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    accepts: bool = False
+
+    def again(self) -> Terms:
+        """Those of the same task done anew: now, and for nobody's key."""
+        return replace(self, not_before=0.0, deadline=None, key=None, after=())
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Why and until when a task that ran is queued again. `in_vain` is what it counts from now on."""
+
+    reason: str
+    not_before: float = 0.0
+    in_vain: int = 0
+    waits_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What a person asked for. Times are seconds since the epoch, UTC.
 
     `reason` says why a task is failed, rejected, cancelled or waiting, in one line. `options` are the settings given
-    for this task alone, by their dotted names ("limits.seconds"); they hold when it is resumed too.
+    for this task alone, by their dotted names ("limits.seconds"); they hold when it is resumed too. `model` writes its
+    programs; "" for none. It was started `in_vain` so often since a person last looked: its worker died, or what it
+    needed was not there. Then it `waits_for` a model, if it is one that was missing.
     """
 
     id: str
@@ -100,6 +136,10 @@ class Task:
     retry_of: str | None = None
     outcome: Outcome = field(default_factory=Outcome)
     options: Mapping[str, str] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
+    model: str = ""
+    in_vain: int = 0
+    waits_for: str = ""
 
     def moved_to(self, status: TaskStatus, *, reason: str = "") -> Task:
         """The same task in another status. Raises IllegalMove where `MOVES` has no such move."""

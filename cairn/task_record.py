@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cairn.task import CodeOrigin, Outcome, Task, TaskStatus
+from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, Terms
 from cairn.task_file import TaskFile
 
 KEY = "cairn.task"
@@ -49,7 +50,14 @@ def kept_task(file: TaskFile) -> Task | None:
         origin = CodeOrigin(**values.pop("origin"))
         outcome = Outcome(**values.pop("outcome"))
         status = TaskStatus(values.pop("status"))
+        values["terms"] = _terms(values.get("terms", {}))
         known = {field.name for field in fields(Task)}
         return Task(origin=origin, outcome=outcome, status=status, **{k: v for k, v in values.items() if k in known})
     except (TypeError, ValueError, KeyError):
         return None
+
+
+def _terms(kept: Mapping[str, Any]) -> Terms:
+    """JSON has lists where the value has tuples."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return Terms(**values)

@@ -54,13 +54,19 @@ class Conversation:
         """The result of the last program, or LimitReached for the steps or the wall clock, of which some is used."""
         import asyncio
 
-        deadline = asyncio.timeout(max(0.0, limits.wall_seconds - used_seconds))
+        seconds, until = limits.wall_seconds - used_seconds, self.task.terms.deadline
+        late = until is not None and until - self.clock() < seconds
+        if until is not None and late:
+            seconds = until - self.clock()
+        deadline = asyncio.timeout(max(0.0, seconds))
         try:
             async with deadline:
                 return await self._steps(limits)
         except TimeoutError:
             if not deadline.expired():
                 raise
+            if late:
+                return LimitReached(Run(), "deadline", 0, "its deadline passed while it ran")
             return LimitReached(Run(), "wall_seconds", limits.wall_seconds)
 
     async def _steps(self, limits: Limits) -> ExecutionResult:
@@ -171,7 +177,7 @@ def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
         case CodeFailed(error_type=kind, message=message, line=line):
             where = f" in line {line}" if line else ""
             return TaskStatus.FAILED, f"the program failed{where}: {kind}: {message}"
-        case LimitReached(limit="repeats", detail=detail):
+        case LimitReached(limit="repeats" | "deadline", detail=detail):
             return TaskStatus.FAILED, detail
         case LimitReached(limit=limit, allowed=allowed):
             return TaskStatus.FAILED, f"limit reached: {limit} = {figure(allowed)}"

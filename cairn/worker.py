@@ -51,8 +51,11 @@ class Worker:
 
         Raises IllegalMove when another process took it first, BudgetReached when it may not `wait`.
         """
-        task = await self._claimed(task_id, observe, wait=wait)
-        work = asyncio.ensure_future(self._orchestrator.run(task, observe))
+        return await self.run_claimed(await self._claimed(task_id, observe, wait=wait), observe)
+
+    async def run_claimed(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
+        """The review of a task that this process holds. `patient`: what may pass puts it off instead of failing it."""
+        work = asyncio.ensure_future(self._orchestrator.run(task, observe, patient=patient))
         beside = [asyncio.create_task(self._keep_lease(task)), asyncio.create_task(self._heed_cancel(task, work))]
         try:
             return await work

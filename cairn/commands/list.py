@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from cairn.commands import Chosen, as_json, tasks_of
-from cairn.console import Console, Styled
+from cairn.console import Console, Styled, one_line
+from cairn.moments import moment_of
+from cairn.queue import TaskQueue, Wanted
 from cairn.task import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from cairn.ledger_watch import LedgerWatch
+
+CLEAR = "\x1b[H\x1b[2J"
+REDRAW_SECONDS = 1.0  # ages grow although nothing moves
+CALM_SECONDS = 0.1
 
 _COLOURS = {
     TaskStatus.IN_REVIEW: "yellow",
@@ -20,34 +34,116 @@ _COLOURS = {
 
 @click.command("list")
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
-@click.option("--status", type=click.Choice([str(status) for status in TaskStatus]), help="Only tasks in this status.")
+@click.option(
+    "--status", "statuses", type=click.Choice([str(status) for status in TaskStatus]), multiple=True,
+    help="Only tasks in this status; may be given again.",
+)  # fmt: skip
+@click.option("--tag", metavar="TAG", help="Only tasks with this tag.")
+@click.option("--model", metavar="MODEL", help="Only tasks whose programs this model writes; a glob works.")
+@click.option("--since", metavar="TIME", help="Only tasks asked for since then: 2h, 09:00, 2026-01-31.")
+@click.option("--before", metavar="ID", help="Only tasks older than this one: the next page.")
+@click.option("--watch", is_flag=True, help="Stay, and show what changes, until Ctrl-C.")
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, limit: int, status: str | None, as_json: bool) -> None:
-    """List the tasks of the project."""
+def command(
+    chosen: Chosen,
+    limit: int,
+    statuses: tuple[str, ...],
+    tag: str | None,
+    model: str | None,
+    since: str | None,
+    before: str | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """List the tasks of the project, newest first.
+
+    A queued task shows what keeps it from starting, if anything does.
+    """
     console = Console(as_json=as_json)
+    now = time.time()
     with tasks_of(chosen, console) as queue:
-        tasks = queue.tasks([TaskStatus(status)] if status else [], limit=limit)
-    if as_json:
+        wanted = Wanted(
+            tuple(TaskStatus(status) for status in statuses),
+            tag,
+            model,
+            None if since is None else moment_of(since, "--since", now, past=True),
+            None if before is None else queue.get(before),
+        )
+        if watch:
+            watch_tasks(queue, wanted, limit, console)
+            return
+        tasks, more = queue.listed(wanted, limit=limit)
+        holds = queue.holds(tasks)
+    _show(console, wanted, tasks, more, holds)
+
+
+def _show(console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, holds: Mapping[str, str]) -> None:
+    if console.as_json:
         from cairn.json_output import task_json
 
-        console.json({"tasks": [task_json(task) for task in tasks]})
+        console.json({"tasks": [task_json(task) | {"waits": holds.get(task.id, "")} for task in tasks], "more": more})
     elif not tasks:
-        console.note('cairn: no tasks yet. Start one:  cairn run "add docstrings"')
+        anything = wanted != Wanted()
+        console.note(
+            "cairn: no such task." if anything else 'cairn: no tasks yet. Start one:  cairn run "add docstrings"'
+        )
     else:
-        console.table(["ID", "STATUS", "CHANGES", "AGE", "TASK"], [_row(task) for task in tasks])
+        console.table(["ID", "STATUS", "CHANGES", "AGE", "TASK"], [row(task, holds.get(task.id, "")) for task in tasks])
+    if more:
+        console.note(f"cairn: {more:,} more:  cairn list --before {tasks[-1].id}")
 
 
-def _row(task: Task) -> list[str | Styled]:
+def watch_tasks(queue: TaskQueue, wanted: Wanted, limit: int, console: Console) -> None:
+    """A table that is drawn anew on a terminal; a line for each move elsewhere."""
+    from cairn.ledger_watch import LedgerWatch
+
+    with LedgerWatch(queue.path) as changes, suppress(KeyboardInterrupt):
+        if sys.stdout.isatty() and not console.as_json:
+            _redraw(queue, wanted, limit, console, changes)
+        else:
+            _follow(queue, wanted, console, changes)
+
+
+def _redraw(queue: TaskQueue, wanted: Wanted, limit: int, console: Console, changes: LedgerWatch) -> None:
+    while True:
+        room = max(1, min(limit, shutil.get_terminal_size().lines - 3))
+        tasks, more = queue.listed(wanted, limit=room)
+        sys.stdout.write(CLEAR)
+        _show(console, wanted, tasks, more, queue.holds(tasks))
+        sys.stdout.flush()
+        changes.wait(REDRAW_SECONDS)
+        time.sleep(CALM_SECONDS)  # a burst of moves is one picture
+
+
+def _follow(queue: TaskQueue, wanted: Wanted, console: Console, changes: LedgerWatch) -> None:
+    seen = queue.last_move()
+    while True:
+        for number, task, move in queue.moves_since(seen, wanted):
+            seen = number
+            if console.as_json:
+                console.json_line(
+                    {"id": task.id, "at": move.at, "was": move.was, "status": move.became, "reason": move.reason}
+                )
+            else:
+                reason = f": {one_line(move.reason, 200)}" if move.reason else ""
+                console.write(f"{task.id}  {move.became}  {one_line(task.request, 80)}{reason}")
+            sys.stdout.flush()
+        changes.wait(REDRAW_SECONDS)
+
+
+def row(task: Task, hold: str = "") -> list[str | Styled]:
+    """One line of the table; `hold` says why a queued task does not start."""
     outcome = task.outcome
     files = f"{outcome.files_changed} file{'' if outcome.files_changed == 1 else 's'}"
     changes = f"{files} +{outcome.lines_added} -{outcome.lines_removed}"
+    why = "; ".join(dict.fromkeys(part for part in (hold, task.reason) if part))
     return [
         task.id,
         Styled(str(task.status), _COLOURS.get(task.status, "")),
         changes if outcome.files_changed else "-",
         age(time.time() - task.created_at),
-        task.request + (f": {task.reason}" if task.reason else ""),
+        task.request + (f": {why}" if why else ""),
     ]
 
 

@@ -10,6 +10,7 @@ from cairn.commands import Chosen, as_json, looked_at, opened, task_argument
 from cairn.commands.run import carry_out
 from cairn.console import Console
 from cairn.errors import UsageProblem
+from cairn.queue import Owner
 
 
 @click.command("replay")
@@ -57,7 +58,7 @@ def command(
                 from cairn.plugins import model_origin
 
                 origin = model_origin(orchestrator.settings)
-            forked = asyncio.run(orchestrator.fork(task, fork, then=then, origin=origin))
+            forked = asyncio.run(orchestrator.fork(task, fork, then=then, origin=origin, held_by=Owner.this_process()))
             console.note(f"cairn: forked from {task.id} after step {fork}")
             return carry_out(orchestrator, forked, console, accept=False, verbose=verbose)
         with ProgressLines(verbose=verbose) as progress:

@@ -7,6 +7,7 @@ import click
 from cairn.commands import Chosen, as_json, named_task, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
+from cairn.queue import Owner
 from cairn.task import TaskStatus
 
 
@@ -39,5 +40,5 @@ def command(
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
-        task = orchestrator.resume(task, options_of(None, limits))
+        task = orchestrator.resume(task, options_of(None, limits), held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)

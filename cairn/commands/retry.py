@@ -7,6 +7,7 @@ import click
 from cairn.commands import Chosen, as_json, named_task, opened, task_argument
 from cairn.commands.run import carry_out
 from cairn.console import Console
+from cairn.queue import Owner
 from cairn.task import TaskStatus
 
 
@@ -26,5 +27,6 @@ def command(chosen: Chosen, task_id: str | None, because: str, accept: bool, ver
     console = Console(as_json=as_json)
     open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.REJECTED)
     with opened(chosen, console) as orchestrator:
-        task = orchestrator.retry(named_task(orchestrator, task_id, open_to_retry, "retry"), because=because)
+        old = named_task(orchestrator, task_id, open_to_retry, "retry")
+        task = orchestrator.retry(old, because=because, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

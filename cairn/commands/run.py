@@ -14,7 +14,8 @@ import click
 from cairn.commands import Chosen, as_json, opened
 from cairn.console import Console, printable
 from cairn.errors import CairnError, Conflict, Interrupted, TaskFailed, UsageProblem
-from cairn.task import CodeOrigin, Task, TaskStatus
+from cairn.queue import Owner
+from cairn.task import CodeOrigin, Task, TaskStatus, Terms
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
@@ -38,6 +39,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
+@click.option("--detach", "detach", is_flag=True, help="Queue it for a worker instead of running it here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
@@ -54,6 +56,7 @@ def command(
     dry_run: bool,
     new: bool,
     no_wait: bool,
+    detach: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
@@ -69,11 +72,11 @@ def command(
     """
     console = Console(as_json=as_json)
     request = None if recipe else _sentence(words)
-    program = None if recipe else _program(request, code)
+    program = None if recipe else program_of(request, code)
     options = options_of(text_model, limits)
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         if recipe is not None:
-            request, origin = _by_recipe(orchestrator, recipe, words, code)
+            request, origin = by_recipe(orchestrator, recipe, words, code)
         elif program is not None:
             name = "from standard input" if code == "-" else str(code)
             request = request or f"run the program {name}"
@@ -84,16 +87,37 @@ def command(
 
             known = library(orchestrator.project.state)
             origin = origin_for(request or "", orchestrator.settings, os.environ, known)
-        asked = _asked(orchestrator, chosen, origin, files)
+        asked = asked_for(orchestrator, chosen, origin, files)
         if dry_run:
             return _show_prompt(orchestrator, console, request or "", origin, asked)
+        if detach:
+            return _queue(orchestrator, console, request or "", origin, options, asked, accept=accept)
         task = None if new else orchestrator.interrupted(request or "", origin)
         if task is None:
-            task = orchestrator.submit(request or "", origin, options=options, asked=asked)
+            task = orchestrator.submit(
+                request or "", origin, options=options, asked=asked, held_by=Owner.this_process()
+            )
         else:
             console.note(f"cairn: this task was interrupted, so it goes on (--new starts anew): {task.id}")
-            task = orchestrator.resume(task, options)
+            task = orchestrator.resume(task, options, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
+
+
+def _queue(
+    orchestrator: Orchestrator,
+    console: Console,
+    request: str,
+    origin: CodeOrigin,
+    options: dict[str, str],
+    asked: Asked,
+    *,
+    accept: bool,
+) -> int:
+    from cairn.commands.add import tell_added
+
+    task = orchestrator.submit(request, origin, options=options, asked=asked, terms=Terms(accepts=accept))
+    tell_added(console, [task], None, {})
+    return 0
 
 
 def carry_out(
@@ -144,7 +168,7 @@ def _failure(review: Review) -> TaskFailed:
     return TaskFailed(f"Task {task.id} {task.status}: {task.reason}.", kept, raise_the_limit(review))
 
 
-def _asked(orchestrator: Orchestrator, chosen: Chosen, origin: CodeOrigin, files: Sequence[str]) -> Asked:
+def asked_for(orchestrator: Orchestrator, chosen: Chosen, origin: CodeOrigin, files: Sequence[str]) -> Asked:
     """What belongs to the sentence: attached files, and the folder one stands in."""
     from cairn.task_context import Asked
 
@@ -198,7 +222,7 @@ def _sentence(words: tuple[str, ...]) -> str | None:
     return words[0] if words else None
 
 
-def _by_recipe(
+def by_recipe(
     orchestrator: Orchestrator, name: str, words: tuple[str, ...], code: str | None
 ) -> tuple[str, CodeOrigin]:
     """The request in words and its origin. Raises UsageProblem for parameters that the recipe cannot have."""
@@ -237,7 +261,7 @@ def _file_bytes(path: Path) -> bytes:
         return file.read(PROGRAM_BYTES + 1)
 
 
-def _program(request: str | None, code: str | None) -> str | None:
+def program_of(request: str | None, code: str | None) -> str | None:
     """The text of --code, None for a sentence. Refuses neither, an empty sentence, and an unreadable file."""
     if code is None:
         if not (request or "").strip():

@@ -8,6 +8,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from cairn.errors import DamagedFile, IllegalMove, NotFound, UsageProblem
-from cairn.queue import LEASE_SECONDS, Owner, TaskEvent, TaskQueue
-from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus
+from cairn.queue import _NEXT, LEASE_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
+from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, Terms
 
 FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
 RECIPE = CodeOrigin("recipe", "replace_text", parameters={"old": "a", "new": "b"})
@@ -213,6 +214,162 @@ def test_a_ledger_of_a_newer_cairn_is_left_alone(tmp_path):
 
     with pytest.raises(UsageProblem, match="written by a newer Cairn"):
         TaskQueue(tmp_path / "cairn.db")
+
+
+# ── terms: what runs first, and what waits ──
+
+
+def added(queue, name, **terms):
+    return queue.add(name, FILE, terms=Terms(**terms))
+
+
+def started(queue):
+    """The requests of all tasks that may start now, in the order they are claimed."""
+    return [task.request for task in iter(lambda: queue.claim(HERE), None)]
+
+
+def test_a_higher_priority_is_claimed_first_and_of_equals_the_older(queue, clock):
+    for name, priority in (("a", 0), ("b", 5), ("c", -1), ("d", 5)):
+        clock.now += 1
+        added(queue, name, priority=priority)
+
+    assert started(queue) == ["b", "d", "a", "c"]
+
+
+def test_a_delayed_task_starts_when_it_is_time_and_not_before(queue, clock):
+    added(queue, "later", not_before=1010.0)
+    assert (started(queue), queue.due_at()) == ([], 1010.0)
+
+    clock.now = 1010.0
+
+    assert (started(queue), queue.due_at()) == (["later"], None)
+
+
+def test_a_deadline_that_passed_fails_a_queued_task_and_a_resume_is_not_bound_by_it(queue, clock):
+    task = added(queue, "late", deadline=1005.0)
+    assert queue.expire() == ()
+    clock.now = 1006.0
+    assert started(queue) == []
+
+    (failed,) = queue.expire()
+
+    assert (failed.status, failed.reason) == (TaskStatus.FAILED, "its deadline passed before it ran")
+    assert queue.requeue(failed).terms.deadline is None
+    assert queue.claim(HERE).id == task.id
+
+
+def test_of_one_key_there_is_one_unfinished_task(queue):
+    first = added(queue, "x", key="k")
+
+    assert added(queue, "y", key="k") == first
+    running = queue.claim(HERE)
+    assert added(queue, "y", key="k").id == first.id
+    queue.finish(running, TaskStatus.FAILED, outcome=Outcome())
+    assert added(queue, "y", key="k").id != first.id
+
+
+def test_many_processes_with_one_key_add_one_task(tmp_path):
+    def add(_one: int) -> str:
+        with TaskQueue(tmp_path / "cairn.db") as mine:
+            return added(mine, "x", key="k").id
+
+    TaskQueue(tmp_path / "cairn.db").close()
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(add, range(12)))) == 1
+
+
+def test_a_task_comes_after_others_once_all_are_accepted_and_an_undo_holds_it_again(queue):
+    one, two = added(queue, "one"), added(queue, "two")
+    last = added(queue, "last", after=(one.id, two.id))
+    reviews = [queue.finish(queue.claim(HERE), TaskStatus.IN_REVIEW, outcome=Outcome()) for _ in range(2)]
+    assert queue.holds([last]) == {last.id: f"after {', '.join(sorted(f'{t.id} (in review)' for t in (one, two)))}"}
+    accepted = [queue.move(review, TaskStatus.ACCEPTED) for review in reviews]
+    queue.move(accepted[0], TaskStatus.IN_REVIEW)
+    assert started(queue) == []
+
+    queue.move(queue.get(one.id), TaskStatus.ACCEPTED)
+
+    assert queue.holds([last]) == {}
+    assert started(queue) == ["last"]
+
+
+def test_a_task_after_one_that_failed_is_blocked_and_says_by_which(queue):
+    first = added(queue, "first")
+    last = added(queue, "last", after=(first.id,))
+    failed = queue.finish(queue.claim(HERE), TaskStatus.FAILED, outcome=Outcome())
+
+    assert queue.holds([last]) == {last.id: f"blocked: {first.id} is failed"}
+    assert started(queue) == []
+    queue.forget(failed, lambda: None)
+    assert queue.holds([last]) == {last.id: f"blocked: {first.id} is deleted"}
+
+
+def test_a_task_comes_after_none_that_is_not_there_and_then_nothing_is_added(queue):
+    with pytest.raises(NotFound, match="There is no task zzzzzz to come after"):
+        queue.put([queue.draft("x", FILE), queue.draft("y", FILE, terms=Terms(after=("zzzzzz",)))])
+
+    assert queue.tasks() == ()
+
+
+def test_a_task_that_its_process_runs_itself_is_no_workers_until_that_process_is_gone(queue):
+    (mine,) = queue.put([queue.draft("mine", FILE)], held_by=HERE)
+    assert queue.claim(Owner("elsewhere", 1, 1)) is None
+    queue.let_go()
+    assert queue.claim(Owner("elsewhere", 1, 1), mine.id) is None
+    assert queue.claim(HERE, mine.id).id == mine.id
+
+    (gone,) = queue.put([queue.draft("its", FILE)], held_by=Owner(HERE.host, os.getpid(), HERE.born + 1))
+    queue.let_go()
+
+    assert queue.claim(HERE).id == gone.id
+
+
+def test_the_terms_of_a_task_come_back_as_they_were_put_in(queue, tmp_path):
+    needed = added(queue, "x")
+    terms = Terms(3, 1010.0, 2000.0, "k", 5, ("a", "b"), (needed.id,), accepts=True)
+    task = queue.add("y", FILE, terms=terms)
+
+    with TaskQueue(tmp_path / "cairn.db") as again:
+        assert again.get(task.id) == task
+    assert task.terms == terms
+
+
+def test_a_list_has_what_is_wanted_newest_first_and_says_how_many_more(queue, clock):
+    tasks = {}
+    for number in range(6):
+        clock.now += 10
+        origin = CodeOrigin("model", "gpt-big" if number % 2 else "small")
+        tasks[number] = queue.add(str(number), origin, terms=Terms(tags=("even",) if number % 2 == 0 else ("odd", "x")))
+    failed = queue.finish(queue.claim(HERE, tasks[1].id), TaskStatus.FAILED, outcome=Outcome())
+
+    def found(limit=10, **wanted):
+        listed, more = queue.listed(Wanted(**wanted), limit=limit)
+        return [task.request for task in listed], more
+
+    assert found() == (["5", "4", "3", "2", "1", "0"], 0)
+    assert found(limit=2) == (["5", "4"], 4)
+    assert found(limit=2, older_than=tasks[4]) == (["3", "2"], 2)
+    assert found(tag="odd") == (["5", "3", "1"], 0)
+    assert found(tag="od") == ([], 0)
+    assert found(model="gpt*") == (["5", "3", "1"], 0)
+    assert found(statuses=(TaskStatus.FAILED, TaskStatus.ACCEPTED)) == ([failed.request], 0)
+    assert found(since=1045.0, tag="even") == (["4"], 0)
+
+
+def test_a_claim_among_ten_thousand_that_may_not_start_takes_milliseconds(tmp_path, clock):
+    """Blocked tasks are not even looked at; delayed ones are, one after the other."""
+    with TaskQueue(tmp_path / "cairn.db", clock=clock) as queue:
+        first = added(queue, "first", not_before=2000.0)
+        queue.put([queue.draft("x", FILE, terms=Terms(after=(first.id,), priority=9)) for _ in range(10_000)])
+        added(queue, "last")
+        begun = time.perf_counter()
+
+        assert queue.claim(HERE).request == "last"
+
+        assert time.perf_counter() - begun < 0.1
+        plan = queue._db.execute(f"EXPLAIN QUERY PLAN {_NEXT}", {"now": 0.0}).fetchall()
+        assert "USING INDEX task_to_claim" in plan[0][3]
+        assert not [row for row in plan if "TEMP B-TREE" in row[3]]
 
 
 class LedgerMachine(RuleBasedStateMachine):
