@@ -21,7 +21,7 @@ from cairn.program import AtLimit, Limits, Submission
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.progress import CallMade, Observer, unobserved
 from cairn.recalled_calls import Recalled
-from cairn.task_functions import TaskFunctions, require_still_python
+from cairn.task_functions import TaskFunctions, no_recipe, require_still_python
 
 if TYPE_CHECKING:
     from cairn.language_model import TextModel
@@ -31,11 +31,11 @@ T = TypeVar("T")
 
 ONE_FILE = frozenset({"write_file", "edit_file", "Path.write_text", "Path.write_bytes", "open().write"})
 LEAVES_FILES = frozenset(
-    {"read_file", "outline", "log", "submit_result", "open"}
+    {"read_file", "outline", "comments", "diff", "log", "submit_result", "open"}
     | {"Path.read_bytes", "Path.read_text", "Path.stat", "Path.exists", "Path.is_file", "Path.is_dir"}
     | {"Path.is_symlink", "Path.iterdir", "os.scandir", "os.walk"}
 )
-LOOK_AROUND = frozenset({"list_dir", "search_files", "search_content", "file_exists"})
+LOOK_AROUND = frozenset({"list_dir", "search_files", "search_content", "file_exists", "history", "read_recipe"})
 
 
 class ProgramFiles(Protocol):
@@ -115,8 +115,12 @@ def create_external_functions(
     model: TextModel | None,
     limits: Limits,
     observe: Observer = unobserved,
+    recipe: Callable[[str], str] = no_recipe,
 ) -> BoundFunctions:
-    """The functions of one task. A task that goes on counts the questions that its journal has answers to."""
+    """The functions of one task. A task that goes on counts the questions that its journal has answers to.
+
+    `recipe` gives a recipe's text by its name, or raises ValueError.
+    """
     answers = journal.kept_answers()
     questions = Questions(
         model,
@@ -126,7 +130,7 @@ def create_external_functions(
         kept=journal.kept_answers(unused=True),
         keep=journal.keep_answer,
     )
-    return BoundFunctions(overlay, journal, questions, observe, limits)
+    return BoundFunctions(overlay, journal, questions, observe, limits, recipe)
 
 
 class BoundFunctions:
@@ -139,6 +143,7 @@ class BoundFunctions:
         questions: Questions,
         observe: Observer,
         limits: Limits | None = None,
+        recipe: Callable[[str], str] = no_recipe,
     ) -> None:
         self.stubs = type_stubs()
         self.names = frozenset(_functions())
@@ -150,7 +155,7 @@ class BoundFunctions:
         self._observe = observe
         self._limits = limits
         self._files_at_most: int | None = None
-        self._functions = TaskFunctions(overlay, questions, self._submit)
+        self._functions = TaskFunctions(overlay, questions, self._submit, recipe)
 
     @property
     def drafts(self) -> int:

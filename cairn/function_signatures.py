@@ -12,7 +12,7 @@ from typing import Any
 Function = Callable[..., Any]
 
 SANDBOX_ROOT = "/project"  # the folder programs believe to be in; a path may be written with it
-_PATHS = frozenset({"path", "source", "target", "pattern", "changed_files"})
+_PATHS = frozenset({"path", "source", "target", "pattern", "glob", "changed_files"})
 
 
 def declared(owner: type) -> dict[str, Function]:
@@ -44,13 +44,15 @@ def fitted(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 def _of_type(function: str, key: str, value: Any, wanted: Any) -> Any:
     if isinstance(value, PurePath):
         value = str(value)
-    if wanted is str and isinstance(value, str):
+    if value is None and wanted in {int | None, str | None}:
+        return None
+    if wanted in {str, str | None} and isinstance(value, str):
         return _text(function, key, value)
     if wanted == list[str] and isinstance(value, list | tuple | set | frozenset):
         return [_of_type(function, f"{key}[{place}]", item, str) for place, item in enumerate(_in_order(value))]
     if wanted is bool and isinstance(value, bool):
         return value
-    if wanted == int | None and (value is None or type(value) is int):
+    if wanted in {int, int | None} and type(value) is int:
         return value
     raise TypeError(
         f"{function}(): {key} must be {_type_text(wanted)}, not {type(value).__name__}{_instead(value, wanted)}"
@@ -85,21 +87,21 @@ def _instead(value: object, wanted: Any) -> str:
 def stubs(functions: Iterable[Function]) -> str:
     """Declarations for a type checker. To a program all are plain calls, also those the host answers later."""
     bodies = (f"def {heading(each)}:\n{_indented(_quoted(_text_of(each)))}\n    ...\n" for each in functions)
-    return "\n".join(["from typing import Any\n", *bodies])
+    return "\n".join(bodies)
 
 
 def reference(functions: Iterable[Function]) -> str:
-    """Each function's heading with what it does, leaves out and raises."""
-    return "\n".join(f"{heading(each)}\n{_indented(_text_of(each))}" for each in functions)
+    """Each function's heading, and below it on one line what it does, leaves out and raises."""
+    return "\n".join(f"{heading(each)}\n  {' '.join(_text_of(each).split())}" for each in functions)
 
 
 def heading(function: Function) -> str:
     """The name with the signature, as one reads it in a program."""
-    return function.__name__ + str(signature(function)).replace("typing.", "")
+    return function.__name__ + str(signature(function)).replace("dict[str, typing.Any]", "dict")
 
 
 def _type_text(wanted: Any) -> str:
-    return wanted.__name__ if wanted in {str, bool} else str(wanted)
+    return wanted.__name__ if wanted in {str, bool, int} else str(wanted)
 
 
 def _text_of(function: Function) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cairn.language_model import TextModel
     from cairn.metered_model import Account, PausedModels
     from cairn.metering import Spent
+    from cairn.recipe_library import Library
     from cairn.replay import Replay
     from cairn.settings import Settings
 
@@ -193,7 +194,8 @@ class Orchestrator:
             TaskFile.create(Path(folder, "task.db"), base=self.project.root) as file,
         ):
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=self.settings.limits.file_bytes)
-            told = [(each.heading, each.text) for each in sections(overlay, request, asked)]
+            known = self._recipes().offered
+            told = [(each.heading, each.text) for each in sections(overlay, request, asked, known)]
         limits = self.settings.limits.limits()
         return prompts.system_prompt(function_reference(), limits), prompts.task_message(request, told)
 
@@ -314,7 +316,9 @@ class Orchestrator:
             paused = PausedModels(pauses, patient=patient)
             account = self._account(task, work, (day, paused), settings, observe)
             answering = None if model is None else account.metered(watched(model, observe), "question")
-            functions = create_external_functions(work.overlay, work.journal, answering, limits, observe)
+            functions = create_external_functions(
+                work.overlay, work.journal, answering, limits, observe, lambda name: self._recipes().text_of(name)
+            )
             seen = surroundings(work.file, task)
             dumps = TaskDumps(work.file, work.journal)
             talks: list[Conversation] = []  # the session is made before its conversation, which can rebuild it
@@ -378,7 +382,13 @@ class Orchestrator:
         )
 
     def _opening(self, work: Workspace, task: Task) -> list[tuple[str, str]]:
-        return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request)]
+        known = self._recipes().offered
+        return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request, known)]
+
+    def _recipes(self) -> Library:
+        from cairn.recipe_library import library
+
+        return library(self.project.state)
 
     def _finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Task:
         """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once."""

@@ -276,8 +276,8 @@ def _parser(language: str) -> Parser:
     return Parser(Language(getattr(importlib.import_module(module), function)()))
 
 
-def _parsed(path: str, language: str, data: bytes) -> Node:
-    """Stopped at a deadline: some grammars need minutes for a page of brackets."""
+def parsed_by_grammar(path: str, language: str, data: bytes) -> Node:
+    """The root of the syntax tree. Stopped at a deadline: some grammars need minutes for a page of brackets."""
     parser = _parser(language)
     deadline = time.monotonic() + PARSE_SECONDS
     try:
@@ -292,7 +292,7 @@ def _parsed(path: str, language: str, data: bytes) -> Node:
 
 
 def _grammar_items(path: str, language: str, data: bytes) -> Iterator[OutlineItem]:
-    root = _parsed(path, language, data)
+    root = parsed_by_grammar(path, language, data)
     source = _Source(data, data.split(b"\n"))
     definitions, separator = _DEFINITIONS[language], _SEPARATORS.get(language, ".")
     waiting: list[tuple[Node, str, bool]] = [(root, "", False)]

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
 
+from cairn.comments import Comment, comments
 from cairn.outline import NestedTooDeeply, OutlineItem, language_of, outline, parse_python
 
 PYTHON_BYTES = 100_000  # of Python parsed by the host itself; at worst that takes 90 MB for half a second
@@ -36,6 +38,13 @@ def outlined(path: str, data: bytes) -> list[OutlineItem]:
     if _is_small_python(path, data):
         return outline(path, data)
     return [OutlineItem(**item) for item in _ask("outline", path, data)]
+
+
+def commented(path: str, data: bytes) -> list[Comment]:
+    """As `comments`, within bounds. Raises ValueError as that does, and TooCostly."""
+    if _is_small_python(path, data):
+        return comments(path, data)
+    return [Comment(**item) for item in _ask("comments", path, data)]
 
 
 def require_python(path: str, text: str) -> None:
@@ -113,7 +122,9 @@ def _started() -> subprocess.Popen[bytes]:
         atexit.register(_end)
     package = str(Path(__file__).parent.parent)
     # -I: neither the user's folder nor variables decide what it imports.
-    starting = f"import sys; sys.path.append({package!r}); from cairn.parser_process import serve; serve()"
+    # Before the packages, of which one may be another version of us; behind Python's own modules.
+    place = "next((i for i, path in enumerate(sys.path) if path.endswith('-packages')), len(sys.path))"
+    starting = f"import sys; sys.path.insert({place}, {package!r}); from cairn.parser_process import serve; serve()"
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", starting],
         stdin=subprocess.PIPE,
@@ -163,7 +174,8 @@ def _answer(what: str, path: str, data: bytes) -> dict[str, object]:
         if what == "parse":
             parse_python(path, data.decode())
             return {"items": []}
-        return {"items": [asdict(item) for item in outline(path, data)]}
+        found: Sequence[Comment | OutlineItem] = comments(path, data) if what == "comments" else outline(path, data)
+        return {"items": [asdict(item) for item in found]}
     except ValueError as error:  # so large a text is called nested too deeply when the memory is used up
         return {"error": str(error), "costly": isinstance(error, NestedTooDeeply)}
     except MemoryError:

@@ -18,6 +18,7 @@ from cairn.recipe_source import Recipe, built_in_recipes, read_recipe
 GROUP = "cairn.recipes"
 FOLDER = "recipes"  # in a project's .cairn
 LARGEST = 1_000_000  # bytes of a recipe's file
+MESSAGE_CHARS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,19 @@ class Library:
     recipes: tuple[Recipe, ...]
     shadowed: tuple[Recipe, ...] = ()
     unusable: tuple[Unusable, ...] = ()
+
+    @property
+    def offered(self) -> tuple[tuple[str, str], ...]:
+        """Names with descriptions, for a model that writes programs."""
+        return tuple((recipe.name, recipe.description) for recipe in self.recipes)
+
+    def text_of(self, name: str) -> str:
+        """A recipe's whole file for a program. Raises ValueError for a name that none of them has."""
+        found = next((recipe for recipe in self.recipes if recipe.name == name), None)
+        if found is None:
+            known = ", ".join(recipe.name for recipe in self.recipes)
+            raise ValueError(f"no recipe is called '{name}'; there are {known}"[:MESSAGE_CHARS])
+        return found.text
 
     def named(self, name: str) -> Recipe:
         """The recipe of that name. Raises NotFound, which lists them all, or what is wrong with a file of that name."""

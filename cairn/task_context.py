@@ -9,12 +9,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from cairn import text_search
+from cairn import project_disk, text_search
+from cairn.changes import EntryKind
 from cairn.file_text import decoded
 from cairn.outline import OutlineItem, outline
 from cairn.overlay import Overlay
@@ -25,11 +26,15 @@ GUIDANCE_CHARS = 6_000
 MAP_CHARS = 6_000
 ATTACHMENT_CHARS = 20_000
 ATTACHMENTS_CHARS = 60_000
-LISTED_FILES = 60  # below this many, all are listed
+LISTED_FILES = 60  # up to this many, all are listed, with what they define
 FOLDERS_SHOWN = 24
 OUTLINED_FILES = 12
 OUTLINE_BYTES = 200_000
 NAMES_OF_A_FILE = 14
+NAMES_IN_SMALL = 40  # of each file of a small project
+CUT = "..."
+RECIPES_CHARS = 2_000
+RECIPE_CHARS = 160  # of one
 WORDS_SEARCHED = 6
 
 ASKED_KEY = "cairn.asked"
@@ -84,23 +89,31 @@ class Section:
     text: str
 
 
-def opening(file: TaskFile, overlay: Overlay, request: str) -> tuple[Section, ...]:
+def opening(
+    file: TaskFile, overlay: Overlay, request: str, recipes: Sequence[tuple[str, str]] = ()
+) -> tuple[Section, ...]:
     """What a task's model is told before the task; made the first time, and the same from then on."""
     kept: Any = file.kv_get(CONTEXT_KEY)
     if isinstance(kept, list):
         return tuple(Section(str(heading), str(text)) for heading, text in kept)
-    found = sections(overlay, request, kept_asked(file))
+    found = sections(overlay, request, kept_asked(file), recipes)
     told: list[JSON] = [[section.heading, section.text] for section in found]
     file.kv_set(CONTEXT_KEY, told)
     return found
 
 
-def sections(overlay: Overlay, request: str, asked: Asked) -> tuple[Section, ...]:
-    """The parts in the order a model reads them; each is left out where there is nothing to say."""
+def sections(
+    overlay: Overlay, request: str, asked: Asked, recipes: Sequence[tuple[str, str]] = ()
+) -> tuple[Section, ...]:
+    """The parts in the order a model reads them; each is left out where there is nothing to say.
+
+    `recipes` are names with descriptions.
+    """
     files = [path for path in overlay.walk(".") if _is_worth_naming(path)]
     found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, files, asked.folder)]
     ranked = _ranked(overlay, files, request, asked.folder)
     found.append(Section(_map_heading(len(files)), _map(overlay, files, ranked)))
+    found.append(Section(_RECIPES, _recipe_list(recipes)))
     return tuple(section for section in found if section.text.strip())
 
 
@@ -168,34 +181,95 @@ def _guidance(overlay: Overlay, files: Sequence[str], folder: str) -> Iterable[S
         above = posixpath.dirname(above) or "."
 
 
+# ── recipes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_RECIPES = "Recipes, tested programs for common tasks; read_recipe(name) shows one, where it fits the task:"
+
+
+def _recipe_list(recipes: Sequence[tuple[str, str]]) -> str:
+    told = [f"{name}: {' '.join(description.split())}"[:RECIPE_CHARS] for name, description in recipes]
+    return "\n".join(_fitting(told, RECIPES_CHARS))
+
+
 # ── the map ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _map_heading(count: int) -> str:
-    return f"A map of the project's {count:,} files (what is ignored is left out), likely ones first:"
+    return f"A map of the project's {count:,} files (ignored ones left out), likely ones first, names with their lines:"
 
 
 def _map(overlay: Overlay, files: Sequence[str], ranked: Sequence[str]) -> str:
+    """Every file of a small project, else the likely ones and below them the folders; what they define in both."""
+    sight = _Sight(overlay)
+    if len(files) <= LISTED_FILES:
+        others = sorted(set(files).difference(ranked), key=lambda path: (not path.endswith(_SOURCES), path))
+        return "\n".join(_with_names(sight, [*ranked, *others], MAP_CHARS, NAMES_IN_SMALL))
+    lines = _with_names(sight, ranked[:OUTLINED_FILES], MAP_CHARS * 3 // 4, NAMES_OF_A_FILE)
+    room = MAP_CHARS - sum(len(line) + 1 for line in lines)
+    below = list(_fitting(_folders(files), room))
+    return "\n".join([*lines, "", *below] if lines else below)
+
+
+def _with_names(sight: _Sight, paths: Sequence[str], room: int, most: int) -> list[str]:
+    """A line for each file; the first ones say what they define, as far as the room goes."""
+    bare = list(_fitting([f"{path}{sight.size(path)}" for path in paths], room))
+    left = room - sum(len(line) + 1 for line in bare)
     lines: list[str] = []
-    room = MAP_CHARS
-    for path in ranked[:OUTLINED_FILES]:
-        line = f"{path}: {names}" if (names := _names(overlay, path)) else path
-        if room - len(line) < MAP_CHARS // 4:
-            break
-        lines.append(line)
-        room -= len(line) + 1
-    rest = _all_files(files) if len(files) <= LISTED_FILES else _folders(files)
-    for line in rest:
-        if room - len(line) < 0:
-            lines.append("...")
-            break
-        lines.append(line)
-        room -= len(line) + 1
-    return "\n".join(lines)
+    for line, path in zip(bare, paths, strict=False):
+        names = sight.names(path, most) if left > 0 and line != CUT else ""
+        fits = bool(names) and len(names) + 2 <= left
+        lines.append(f"{line}: {names}" if fits else line)
+        left -= len(names) + 2 if fits else 0
+    return lines
 
 
-def _all_files(files: Sequence[str]) -> list[str]:
-    return ["", *files]
+def _fitting(lines: Sequence[str], room: int) -> Iterator[str]:
+    """The lines that have room, and a mark where some have none."""
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            yield CUT
+            return
+        yield line
+
+
+class _Sight:
+    """The project's files as the task sees them now, looked at without being captured: the map is no reading."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._root = overlay.root
+        self._changed = overlay.shadowed()
+
+    def size(self, path: str) -> str:
+        """How many lines the file has; "" for what is no text, or too large to be counted here."""
+        data = self._data(path)
+        if data is None or b"\0" in data:
+            return ""
+        lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+        return f" ({lines:,} {'line' if lines == 1 else 'lines'})"
+
+    def names(self, path: str, most: int) -> str:
+        """What a source file defines and where, in its order."""
+        items: list[OutlineItem] = []
+        with suppress(ValueError, RuntimeError):
+            items = outline(path, self._data(path) or b"")
+        names = [
+            f"{item.name} {item.start}-{item.end}"
+            for item in items
+            if not item.name.rpartition(".")[2].startswith("__")
+        ]
+        more = f", and {len(names) - most} more" if len(names) > most else ""
+        return ", ".join(names[:most]) + more
+
+    def _data(self, path: str) -> bytes | None:
+        if path in self._changed:
+            data = self._changed[path]
+            return data if data is not None and len(data) <= OUTLINE_BYTES else None
+        try:
+            found = project_disk.read(self._root, path, limit=OUTLINE_BYTES)
+        except (OSError, ValueError):
+            return None
+        return found[1] if found is not None and found[0].kind is EntryKind.FILE else None
 
 
 def _folders(files: Sequence[str]) -> list[str]:
@@ -207,24 +281,12 @@ def _folders(files: Sequence[str]) -> list[str]:
         below.setdefault(folder, Counter())[posixpath.splitext(path)[1] or "no ending"] += 1
     largest = sorted(below, key=lambda name: (-below[name].total(), name))
     shown = sorted(largest[:FOLDERS_SHOWN])
-    lines = ["", *(f"{name}/  {_kinds(below[name])}" for name in shown)]
+    lines = [f"{name}/  {_kinds(below[name])}" for name in shown]
     return lines if len(largest) <= FOLDERS_SHOWN else [*lines, f"and {len(largest) - FOLDERS_SHOWN:,} more folders"]
 
 
 def _kinds(kinds: Counter[str]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(3))
-
-
-def _names(overlay: Overlay, path: str) -> str:
-    """What a source file defines, in its order."""
-    items: list[OutlineItem] = []
-    with suppress(OSError, ValueError, RuntimeError):
-        data = overlay.read(path)
-        if len(data) <= OUTLINE_BYTES:
-            items = outline(path, data)
-    names = [item.name for item in items if not item.name.rpartition(".")[2].startswith("__")]
-    more = f", and {len(names) - NAMES_OF_A_FILE} more" if len(names) > NAMES_OF_A_FILE else ""
-    return ", ".join(names[:NAMES_OF_A_FILE]) + more
 
 
 # ── which files matter ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,19 +10,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from cairn import text_search
 from cairn.asking import Questions
 from cairn.changes import EntryKind
 from cairn.file_text import decoded, encoded, lines_of
+from cairn.git_diff import render
+from cairn.git_history import history
 from cairn.glob_pattern import glob_pattern
+from cairn.hunks import under
 from cairn.overlay import Overlay
-from cairn.parser_process import TooCostly, outlined, require_python
+from cairn.parser_process import TooCostly, commented, outlined, require_python
 from cairn.program import Submission
 from cairn.project_path import project_path
-from cairn.text_edit import replaced_once
+from cairn.text_edit import replaced_everywhere, replaced_once, require_replaceable, search_pattern
 
 TEXT_CHARS = 1_000_000
 NAMES = 10_000
@@ -32,24 +35,48 @@ CLAIMS = 20_000
 LOG_CHARS = 10_000
 SHOWN_CHARS = 200  # of a line in an error
 PROMPTS = 1_000
+REPLACED = text_search.SearchLimits(hits=100_000, characters=100_000_000)
+
+T = TypeVar("T")
+
+
+def no_recipe(name: str) -> str:
+    """What there is where no recipes are."""
+    raise ValueError(f"no recipe is called '{name}'; there are none")
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """One file's content before and after, and how many places differ."""
+
+    name: str
+    before: bytes
+    after: bytes
+    count: int
 
 
 class TaskFunctions:
-    """Bound to one task's overlay, its questions, and a receiver of its submission."""
+    """Bound to one task's overlay, its questions, a receiver of its submission, and whoever has the recipes' texts."""
 
-    def __init__(self, overlay: Overlay, questions: Questions, submit: Callable[[Submission], None]) -> None:
+    def __init__(
+        self,
+        overlay: Overlay,
+        questions: Questions,
+        submit: Callable[[Submission], None],
+        recipe: Callable[[str], str] = no_recipe,
+    ) -> None:
         self._overlay = overlay
         self._questions = questions
         self._submit = submit
+        self._recipe = recipe
 
     # ── files ──
 
     def read_file(self, path: str, start_line: int | None = None, end_line: int | None = None) -> str:
         """The file's text, or its lines from start_line to end_line, counted from 1, end_line included.
 
-        Lines beyond the end are simply not there, so a slice after the last line is "". At most 1,000,000 characters at
-        once. A byte order mark and the CR of CRLF line ends are not shown; writing puts them back.
-        Raises FileNotFoundError, and ValueError for a binary, non-UTF-8 or too large file.
+        Lines beyond the end are "". A byte order mark and the CR of CRLF are not shown; writing puts them back. Raises
+        FileNotFoundError, and ValueError for a binary or non-UTF-8 file, and for more than 1,000,000 characters.
         """
         name = project_path(path)
         text = decoded(name, self._overlay.read(name))
@@ -64,35 +91,49 @@ class TaskFunctions:
         return text
 
     def write_file(self, path: str, content: str) -> None:
-        """Creates the file, with the folders above it, or replaces its whole text.
+        """Creates the file, with the folders above it, or replaces its whole text; an old one's mode stays.
 
-        An existing file keeps its mode, byte order mark and CRLF line ends.
         Raises ValueError, and writes nothing, if a .py file that parsed before would no longer parse.
         """
         name = project_path(path)
         self._write(name, content, self._content(name))
 
     def edit_file(self, path: str, old: str, new: str) -> None:
-        """Replaces the only place where `old` stands in the file.
+        """Replaces the only place where `old` stands.
 
-        Raises ValueError, and writes nothing, if `old` stands nowhere (the message says what is nearest) or more than
-        once (it says in which lines), or if a .py file would no longer parse.
+        Raises ValueError, and writes nothing, if it stands nowhere (the message says what is nearest) or more than once
+        (it says in which lines), or if a .py file would no longer parse.
         """
         name = project_path(path)
         before = self._overlay.read(name)
         self._write(name, replaced_once(name, decoded(name, before), old, new), before)
 
-    def delete_file(self, path: str) -> None:
-        """Deletes a file, or a folder with what is in it, ignored files left where they are.
+    def replace_all(self, old: str, new: str, glob: str, word: bool = True) -> list[dict[str, Any]]:
+        """Replaces a text, not a pattern, in all files that fit a glob: [{"file": str, "count": int}], [] if none.
 
-        Raises FileNotFoundError, and PermissionError for a folder with a git repository of its own in it.
+        Case counts. `word`: not within a longer name. Ignored, binary and non-UTF-8 files and symlinks are left alone.
+        Raises ValueError, and writes nothing at all, if a .py file would no longer parse.
+        """
+        require_replaceable(old, new)
+        edits = [edit for name in self._with_text(old, glob) if (edit := self._replacing(name, old, new, word=word))]
+        for edit in edits:
+            if spoiled := _spoiled(edit.name, edit.after, edit.before):
+                raise ValueError(f"nothing was replaced, because {spoiled}. Edit that file by itself, or leave it out")
+        with self._overlay.transaction():
+            for edit in edits:
+                self._overlay.write(edit.name, edit.after)
+        return [{"file": edit.name, "count": edit.count} for edit in edits]
+
+    def delete_file(self, path: str) -> None:
+        """Deletes a file, or a folder with what is in it; ignored files in it stay.
+
+        Raises FileNotFoundError, and PermissionError for a folder with a git repository in it.
         """
         self._overlay.delete(project_path(path))
 
     def move_file(self, source: str, target: str) -> None:
-        """Renames or moves a file or folder; makes the folders above the target.
+        """Renames a file or folder: `target` is its whole new path; folders above are made, ignored files stay.
 
-        `target` is the whole new path, not the folder to move into. Ignored files in a folder stay where they are.
         Raises FileExistsError if something is there, and PermissionError as delete_file does.
         """
         self._overlay.move(project_path(source), project_path(target))
@@ -113,9 +154,8 @@ class TaskFunctions:
     def search_files(self, pattern: str, include_ignored: bool = False) -> list[str]:
         """The paths of the files that fit a glob, sorted.
 
-        "*.py" fits in the root only, "**/*.py" everywhere, "src/**/*.{js,ts}" below src. Never folders; hidden files
-        too; ignored ones (.gitignore) only on request. Case counts.
-        Raises ValueError for more than 10,000 files.
+        "*.py" fits in the root only, "**/*.py" everywhere, "src/**/*.{js,ts}" below src. Hidden files too, folders
+        never; ignored ones only on request. Raises ValueError for more than 10,000.
         """
         made = glob_pattern(pattern)
         if made.literal is not None:
@@ -133,62 +173,84 @@ class TaskFunctions:
     def search_content(self, pattern: str, path: str = ".", include_ignored: bool = False) -> list[dict[str, Any]]:
         """The lines that a regular expression matches: [{"file": str, "line": int, "text": str}], sorted.
 
-        `path` is a folder or one file. Line by line, so a match never spans lines; case counts, (?i) ignores it; Rust's
-        regex syntax, with look-around and back-references. Hidden files are searched; binary files, symlinks and files
-        over 10 MB are not, ignored ones (.gitignore) only on request. `line` counts from 1; `text` is cut after 1,000
-        characters. Raises ValueError for a pattern that does not compile, and for more than 10,000 lines.
+        `path`: a folder or one file. Rust's syntax, with look-around; line by line; case counts, (?i) ignores it.
+        Binary files, symlinks and files over 10 MB are skipped. `text` is cut after 1,000 characters. Raises ValueError
+        for a pattern that does not compile, and for more than 10,000 lines.
         """
         hits = text_search.search(self._overlay, pattern, project_path(path), include_ignored=include_ignored)
         return [{"file": hit.file, "line": hit.line, "text": hit.text} for hit in hits]
 
     def outline(self, path: str) -> list[dict[str, Any]]:
-        """The functions and classes of a source file, nested ones too, in the order they stand.
+        """The functions and classes of a source file, nested ones too, in their order.
 
-        Each has "name" (qualified: "Shop.open"), "kind" ("function", "method", "class", ...), "signature" (one line),
-        "start" (decorators included), "end", "signature_end" (the header's last line: a Python docstring goes right
-        below it, indented by "indent"), "body_line" (the body's first line), "one_line" (True if the body stands on the
-        header's line), "has_docstring", "docstring_start" and "docstring_end" (0 if none; outside Python the comment
-        right above). Lines count from 1. Knows Python, JavaScript, TypeScript, Go, Rust, Java, C, C++, Ruby and shell;
-        ValueError for others, and for Python that does not parse.
+        "name" ("Shop.open"), "kind" ("function", "method", "class", ...), "signature", "start" (decorators included),
+        "end", "signature_end" (the header's last line: a Python docstring goes below it, indented by "indent"),
+        "body_line" (the body's first), "one_line" (the body stands on the header's line), "has_docstring",
+        "docstring_start", "docstring_end" (0 if none; outside Python the comment right above). Knows Python,
+        JavaScript, TypeScript, Go, Rust, Java, C, C++, Ruby, shell; ValueError for others, and for Python that does not
+        parse.
         """
         name = project_path(path)
-        data = self._overlay.read(name)
-        if len(data) > OUTLINE_BYTES:
-            raise ValueError(f"'{name}' has {len(data):,} bytes; outlines are made up to {OUTLINE_BYTES:,}")
-        try:
-            items = outlined(name, data)
-        except TooCostly as costly:
-            raise ValueError(str(costly)) from None
-        if len(items) > NAMES:
+        return [asdict(item) for item in self._parsed(name, outlined)]
+
+    def comments(self, path: str) -> list[dict[str, Any]]:
+        """A source file's comments: [{"line": int, "end": int, "text": str, "alone": bool}]; docstrings are none.
+
+        `text` has the comment's marks; `alone`: no code before it on its line. Languages and errors as outline.
+        """
+        name = project_path(path)
+        return [asdict(comment) for comment in self._parsed(name, commented)]
+
+    def diff(self, path: str | None = None) -> str:
+        """What this task has changed so far, as a patch: all of it, or one file or folder; "" for nothing.
+
+        Raises ValueError for more than 1,000,000 characters.
+        """
+        changes = self._overlay.changes()
+        patch = render(changes if path is None else under(changes, project_path(path))).decode(errors="replace")
+        if len(patch) > TEXT_CHARS:
             raise ValueError(
-                f"'{name}' has {len(items):,} definitions, and outlines hold {NAMES:,}; search its text instead"
+                f"the patch has {len(patch):,} characters, over {TEXT_CHARS:,}; ask for one file or folder"
             )
-        return [asdict(item) for item in items]
+        return patch
+
+    def history(self, path: str | None = None, n: int = 10) -> str:
+        """The n newest git commits of a path, one a line, then what the newest of them changed there.
+
+        n is 1 to 100; a patch is cut after 20,000 characters. Raises RuntimeError without git, repository or commit.
+        """
+        return history(self._overlay.root, "." if path is None else project_path(path), n)
+
+    def read_recipe(self, name: str) -> str:
+        """A tested program for a common task, one of the recipes you are told of, to adapt. Set its PARAMETERS first.
+
+        Raises ValueError for another name.
+        """
+        return self._recipe(name)
 
     # ── asking, telling ──
 
     async def ask_llm(self, prompt: str, context: str = "") -> str:
         """Text written by a language model that sees only this prompt and context. Slow and paid.
 
-        Raises RuntimeError if no model is set up, it fails, or the task's questions are used up.
+        Raises RuntimeError if there is no model, it fails, or no question is left.
         """
         (answer,) = await self._questions.ask([prompt], context)
         return _bounded(answer)
 
     async def ask_llm_many(self, prompts: list[str], context: str = "") -> list[str]:
-        """The answers to many prompts, in their order, several at a time; much faster than a loop of ask_llm.
+        """The answers in the order of the prompts, several at a time; much faster than a loop of ask_llm.
 
-        Raises RuntimeError if any failed, after all are done; called again with the same prompts, it sends only those
-        that failed.
+        Raises RuntimeError if any failed, after all are done; called again with the same prompts it sends only those.
         """
         if len(prompts) > PROMPTS:
             raise ValueError(f"{len(prompts):,} prompts at once; at most {PROMPTS:,} are taken, so ask in parts")
         return [_bounded(answer) for answer in await self._questions.ask(prompts, context)]
 
     def submit_result(self, summary: str, changed_files: list[str]) -> None:
-        """Ends the task: 1 to 5 lines on what was done and left undone, and the paths of all files that were changed.
+        """Ends the task: 1 to 5 lines on what was done and what was not, and the paths of all changed files.
 
-        Nothing after it runs. With nothing to do, or nothing that can be done, submit that with an empty list.
+        Nothing after it runs. With nothing to do, or nothing that can be done, say that with an empty list.
         """
         if not summary.strip():
             raise ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")
@@ -200,7 +262,7 @@ class TaskFunctions:
         self._submit(Submission(summary.strip(), tuple(claimed)))
 
     def log(self, message: str) -> None:
-        """Puts a line into the task's journal for the person who reviews it; print() is for yourself."""
+        """Leaves a line for the person who reviews; print() is for yourself."""
         if len(message) > LOG_CHARS:
             raise ValueError(f"the message has {len(message):,} characters; log at most {LOG_CHARS:,}")
 
@@ -221,6 +283,41 @@ class TaskFunctions:
         require_still_python(name, data, before)
         self._overlay.write(name, data)
 
+    def _parsed(self, name: str, parse: Callable[[str, bytes], list[T]]) -> list[T]:
+        data = self._overlay.read(name)
+        if len(data) > OUTLINE_BYTES:
+            raise ValueError(f"'{name}' has {len(data):,} bytes; files are parsed up to {OUTLINE_BYTES:,}")
+        try:
+            found = parse(name, data)
+        except TooCostly as costly:
+            raise ValueError(str(costly)) from None
+        if len(found) > NAMES:
+            raise ValueError(f"'{name}' has {len(found):,} entries, more than {NAMES:,}; search its text instead")
+        return found
+
+    def _with_text(self, text: str, glob: str) -> list[str]:
+        """The files that fit a glob and have the text, as far as a search of lines can tell."""
+        made = glob_pattern(glob)
+        if made.literal is not None:
+            return self._one_file(project_path(made.literal))
+        folder = project_path(made.folder)
+        there = self._overlay.entry(folder)
+        if there is None or there.kind is EntryKind.FILE:
+            return []
+        hits = text_search.search(self._overlay, search_pattern(text), folder, limits=REPLACED)
+        return [name for name in dict.fromkeys(hit.file for hit in hits) if made.matches(name)]
+
+    def _replacing(self, name: str, old: str, new: str, *, word: bool) -> _Edit | None:
+        there = self._overlay.entry(name)
+        if there is None or there.kind is EntryKind.SYMLINK:
+            return None
+        try:
+            before = self._overlay.read(name)
+            text, count = replaced_everywhere(decoded(name, before), old, new, word=word)
+        except ValueError:  # too large, or no text in UTF-8
+            return None
+        return _Edit(name, before, encoded(text, before), count) if count else None
+
     def _one_file(self, name: str) -> list[str]:
         there = self._overlay.entry(name)
         if there is not None and there.kind is EntryKind.DIRECTORY:
@@ -230,18 +327,21 @@ class TaskFunctions:
 
 def require_still_python(name: str, data: bytes, before: bytes | None) -> None:
     """Raises ValueError for a Python file that parsed and would not any more; nobody means to write that."""
+    if spoiled := _spoiled(name, data, before):
+        raise ValueError(f"not written, because {spoiled}. Mend the text and write it again")
+
+
+def _spoiled(name: str, data: bytes, before: bytes | None) -> str:
+    """Says that a Python file parsed and would not any more; "" where that is not so, and where nobody can tell."""
     if before is None or not name.endswith((".py", ".pyi")):
-        return
+        return ""
     try:
         problem = _syntax_problem(name, data)
         spoils = problem and not _syntax_problem(name, before)
     except TooCostly:
-        return  # nobody can tell
-    if spoils:
-        raise ValueError(
-            f"not written, because '{name}' parsed before and would not any more (Python "
-            f"{sys.version_info.major}.{sys.version_info.minor}): {problem}. Mend the text and write it again"
-        )
+        return ""
+    version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    return f"'{name}' parsed before and would not any more ({version}): {problem}" if spoils else ""
 
 
 def _syntax_problem(name: str, data: bytes) -> str:

@@ -1,8 +1,9 @@
-"""Replacing one piece of a text: exactly one place must fit, and an error says where to look otherwise."""
+"""Replacing text by text: in one place, where an error says where to look if none or several fit, or in all places."""
 
 from __future__ import annotations
 
 import difflib
+import re
 
 SHOWN_PLACES = 10
 SHOWN_CHARS = 200
@@ -32,6 +33,29 @@ def replaced_once(path: str, text: str, old: str, new: str) -> str:
             "or use read_file, replace and write_file to change them all; nothing was written"
         )
     return text.replace(old, new)
+
+
+def replaced_everywhere(text: str, old: str, new: str, *, word: bool) -> tuple[str, int]:
+    """The text with every `old` replaced, and how many there were; `word`: none that is a part of a longer name."""
+    if "\r\n" not in text:  # as read_file shows the file
+        old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
+    before = r"(?<!\w)" if word and re.match(r"\w", old) else ""
+    after = r"(?!\w)" if word and re.search(r"\w\Z", old) else ""
+    return re.subn(f"{before}{re.escape(old)}{after}", lambda _match: new, text)
+
+
+def require_replaceable(old: str, new: str) -> None:
+    """Raises ValueError for an `old` that no line holds, and for one that would become itself."""
+    if not old.strip("\r\n"):
+        raise ValueError("old is empty; give the text to replace")
+    if old == new:
+        raise ValueError("old and new are equal, so there is nothing to replace")
+
+
+def search_pattern(old: str) -> str:
+    """A regular expression that fits a line of every text that has `old`, in any of the engines' syntaxes."""
+    longest = max(re.split(r"\r?\n", old), key=len)
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", longest)
 
 
 def _places(text: str, old: str) -> list[int]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from cairn.external_functions import function_reference
 from cairn.program_hints import MODULES
 from cairn.settings import LimitSettings, default_of, described
@@ -19,7 +21,20 @@ def parts() -> dict[str, str]:
 
 
 def _functions() -> str:
-    return f"```text\n{function_reference().strip()}\n```"
+    lines = function_reference().strip().splitlines()
+    wrapped = (line if not line.startswith(" ") else _wrapped(line) for line in lines)
+    return "\n".join(["```text", *wrapped, "```"])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        text.strip(),
+        116,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _modules() -> str:

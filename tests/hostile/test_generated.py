@@ -134,7 +134,9 @@ OF_TYPE = {
     str: TEXTS,
     list[str]: st.lists(TEXTS, max_size=5),
     bool: st.booleans(),
+    int: st.integers(),
     int | None: st.one_of(st.none(), st.integers()),
+    str | None: st.one_of(st.none(), TEXTS),
 }
 
 

@@ -59,7 +59,7 @@ for path in paths:
 def trying(calls: dict[str, str], paths: list[str]) -> str:
     """A program that makes each call with each path, and prints those that did anything but raise, with what came."""
     lines = "".join(
-        f"    try:\n        done.append(({name!r}, {call}))\n    except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError):\n        pass\n"
+        f"    try:\n        done.append(({name!r}, {call}))\n    except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError, ZeroDivisionError):\n        pass\n"
         for name, call in calls.items()
     )
     return f"from pathlib import Path\nimport os\npaths = {paths!r}\n" + TRYING.format(calls=lines)
@@ -75,6 +75,10 @@ FUNCTIONS = {
     "move_file to": "move_file('a.txt', path)",
     "search_content": "search_content('.', path)",
     "outline": "outline(path)",
+    "comments": "comments(path)",
+    "replace_all": "replace_all('e', 'x', path) or 1 / 0",
+    "diff": "diff(path) or 1 / 0",
+    "history": "history(path)",
     "submit_result": "submit_result('', [path])",
 }
 LOOKING = {"list_dir": "list_dir(path)", "list_dir of all": "list_dir(path, True)"}
@@ -155,7 +159,7 @@ async def test_looking_with_file_code_shows_nothing_either(room):
     }
     calls = {name: call.replace("[][1]", "int('no')") for name, call in calls.items()}
     paths = [path for path in places() if path not in PLAIN_TO_FILE_CODE | {""}]  # the empty one is the folder itself
-    program = trying(calls, paths).replace("NotImplementedError)", "NotImplementedError, IndexError)")
+    program = trying(calls, paths).replace("ZeroDivisionError)", "IndexError)")
     printed = await room.printed(program, LIMITS)
 
     assert printed == ""
@@ -242,7 +246,7 @@ def test_every_spelling_of_the_reserved_folders_is_refused(path):
 
 def test_every_function_that_takes_a_path_is_tried():
     tried = " ".join([*FUNCTIONS.values(), *LOOKING.values()])
-    free = {"ask_llm", "ask_llm_many", "log", "file_exists", "search_files"}
+    free = {"ask_llm", "ask_llm_many", "log", "file_exists", "search_files", "read_recipe"}
 
     assert [name for name in declared(TaskFunctions) if f"{name}(" not in tried and name not in free] == []
 

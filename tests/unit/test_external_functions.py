@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +27,9 @@ from cairn.external_functions import (
 from cairn.journal import UNFINISHED, ExactCall, Journal
 from cairn.language_model import Completion, Message, TextModel
 from cairn.overlay import AgentFSOverlay, Entry
-from cairn.program import CallRecord, Finished, Limits, Submission
+from cairn.program import AtLimit, CallRecord, Finished, Limits, Submission
 from cairn.progress import CallMade, Event
+from cairn.recipe_library import library
 from cairn.sandbox_files import SandboxFiles
 from cairn.task_file import TaskFile
 from cairn.testing import Asked, Script
@@ -267,6 +272,84 @@ def test_the_guard_looks_at_what_the_task_itself_wrote(table: Table) -> None:
     assert isinstance(table.error("write_file", "broken.py", "def (:\n"), ValueError)
 
 
+def test_a_text_is_replaced_in_every_file_that_fits_and_nowhere_else(table: Table) -> None:
+    table.root.joinpath("windows.txt").write_bytes(b"\xef\xbb\xbfthe price\r\nprices, price.\r\n")
+    table.root.joinpath("latin.txt").write_bytes(b"price caf\xe9")
+    table.root.joinpath("logo.png").write_bytes(b"price\0")
+    table.root.joinpath("link.py").symlink_to("shop.py")
+    table("write_file", "src/new.txt", "price price_list")
+
+    assert table("replace_all", "price", "cost$1\\1", "**/*.txt") == [
+        {"file": "src/new.txt", "count": 1}, {"file": "windows.txt", "count": 2}
+    ]  # fmt: skip
+    assert table.overlay.read("windows.txt") == b"\xef\xbb\xbfthe cost$1\\1\r\nprices, cost$1\\1.\r\n"
+    assert table("read_file", "src/new.txt") == "cost$1\\1 price_list"
+    assert table("replace_all", "price", "cost", "**/*") == [{"file": "shop.py", "count": 1}]
+    assert set(table.overlay.changes().paths) == {"shop.py", "src/new.txt", "windows.txt"}
+    assert table("replace_all", "price", "cost", "**/*") == []
+    assert table("replace_all", "price", "cost", "src/*", word=False) == [{"file": "src/new.txt", "count": 1}]
+    assert table("replace_all", "price", "cost", "debug.log") == [{"file": "debug.log", "count": 1}]
+
+
+def test_replacing_spans_lines_and_takes_signs_as_they_are(table: Table) -> None:
+    table("write_file", "a.txt", "a.b(\n  c) a-b(\n  c) xa.b(\n  c)")
+
+    assert table("replace_all", "a.b(\n  c)", "D", "*.txt") == [{"file": "a.txt", "count": 1}]
+    assert table("replace_all", ".b(\r\n  c)", "", "*.txt", word=True) == [{"file": "a.txt", "count": 1}]
+    assert table("read_file", "a.txt") == "D a-b(\n  c) xa"
+
+
+def test_replacing_is_whole_or_not_at_all(table: Table) -> None:
+    table("write_file", "a.py", "f(price)\n")
+
+    error = table.error("replace_all", "price", "1 +", "**/*")
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert str(error) == (
+        f"nothing was replaced, because 'a.py' parsed before and would not any more (Python {version}): line 1: "
+        "invalid syntax in 'f(1 +)'. Edit that file by itself, or leave it out"
+    )
+    assert (table("read_file", "a.py"), table("read_file", "shop.py")) == ("f(price)\n", SHOP.decode())
+    assert str(table.error("replace_all", "\n", "x", "**/*")) == "old is empty; give the text to replace"
+    assert str(table.error("replace_all", "x", "x", "*")) == "old and new are equal, so there is nothing to replace"
+    assert isinstance(table.error("replace_all", "x", "y", "../*"), PermissionError)
+    assert table("replace_all", "x", "y", "nothing/*") == table("replace_all", "x", "y", "nothing.txt") == []
+
+
+def test_a_limit_takes_the_whole_replacement_back(make_table: MakeTable) -> None:
+    table = make_table(files_changed=1)
+    table("write_file", "a.txt", "price")
+
+    with pytest.raises(AtLimit, match="files_changed"):
+        table("replace_all", "price", "cost", "**/*")
+
+    assert (table("read_file", "a.txt"), table.overlay.changes().paths) == ("price", ("a.txt",))
+
+
+def test_a_name_of_a_real_package_is_renamed_and_back_again(tmp_path: Path) -> None:
+    import click
+
+    root = tmp_path / "root"
+    shutil.copytree(Path(click.__file__).parent, root / "click", ignore=shutil.ignore_patterns("__pycache__"))
+    before = {path: path.read_bytes() for path in root.rglob("*.py")}
+    with TaskFile.create(tmp_path / "task.db", base=root) as file:
+        overlay = AgentFSOverlay(file, root)
+        functions = create_external_functions(overlay, Journal(file), None, Limits())
+        there = functions.call("replace_all", ("Context", "Surroundings", "click/**/*.py"), {})
+        counted = sum(len(re.findall(rb"(?<!\w)Context(?!\w)", data)) for data in before.values())
+        left = functions.call("search_content", (r"\bContext\b",), {})
+        for change in overlay.changes():
+            ast.parse(overlay.read(change.path))
+        patch = functions.call("diff", (), {})
+        back = functions.call("replace_all", ("Surroundings", "Context", "**/*.py"), {})
+
+        assert (sum(each["count"] for each in there), left, back) == (counted, [], there)  # type: ignore[attr-defined]
+        assert overlay.changes().paths == ()
+    git = ["git", "apply", "--numstat", "-"]
+    told = subprocess.run(git, cwd=root, input=str(patch).encode(), capture_output=True, check=True).stdout
+    assert len(told.splitlines()) == len(there)  # type: ignore[arg-type]
+
+
 def test_files_and_folders_are_deleted_and_moved(table: Table) -> None:
     table("delete_file", "shop.py")
     table("move_file", "src", "lib/js")
@@ -363,18 +446,15 @@ def test_an_outline_has_all_its_keys(table: Table) -> None:
 def test_a_file_too_large_to_outline_is_refused(table: Table) -> None:
     table("write_file", "large.py", "x = 1\n" * 400_000)
 
-    assert (
-        str(table.error("outline", "large.py")) == "'large.py' has 2,400,000 bytes; outlines are made up to 2,000,000"
-    )
+    for name in ("outline", "comments"):
+        assert str(table.error(name, "large.py")) == "'large.py' has 2,400,000 bytes; files are parsed up to 2,000,000"
 
 
 def test_a_file_with_too_many_definitions_is_refused(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cairn.task_functions.NAMES", 1)
     table("write_file", "two.sh", "f() { :; }\ng() { :; }\n")
 
-    assert str(table.error("outline", "two.sh")) == (
-        "'two.sh' has 2 definitions, and outlines hold 1; search its text instead"
-    )
+    assert str(table.error("outline", "two.sh")) == ("'two.sh' has 2 entries, more than 1; search its text instead")
 
 
 # ── calls that do not fit ──
@@ -687,13 +767,67 @@ def test_the_parts_fit_those_who_use_them(table: Table) -> None:
     assert sandbox.answer("Path.read_text", ("/project/shop.py",), {}) == SHOP.decode()
 
 
+# ── comments, the task's own changes, git's and the recipes ──
+
+
+def test_comments_are_found_as_dictionaries(table: Table) -> None:
+    table("write_file", "a.py", "x = 1  # one\n")
+
+    assert table("comments", "a.py") == [{"line": 1, "end": 1, "text": "# one", "alone": False}]
+    assert str(table.error("comments", "empty.txt")).startswith("comments knows no language for 'empty.txt'; it knows ")
+
+
+def test_the_task_s_own_changes_are_a_patch(table: Table) -> None:
+    assert table("diff") == ""
+    table("edit_file", "shop.py", "return 1", "return 2")
+    table("write_file", "src/new/a.txt", "x")
+
+    whole = table("diff")
+    folder = table("diff", path="src")
+
+    assert whole.startswith("diff --git a/shop.py b/shop.py\n")
+    assert "\n-    return 1\n+    return 2\n" in whole
+    assert (folder.startswith("diff --git a/src/new/a.txt b/src/new/a.txt\nnew file"), folder in whole) == (True, True)
+    assert table("diff", "empty.txt") == table("diff", "nothing") == ""
+
+
+def test_a_patch_too_long_to_read_is_asked_for_in_parts(table: Table) -> None:
+    table("write_file", "a.txt", "x" * 999_999)
+
+    assert str(table.error("diff")).endswith("characters, over 1,000,000; ask for one file or folder")
+
+
+def test_git_s_history_is_told_and_without_git_that(table: Table) -> None:
+    assert str(table.error("history")) == "the project is not in a git repository, so there is no history to tell"
+    for command in (["init", "-q"], ["add", "shop.py"], ["commit", "-q", "-m", "All of it"]):
+        subprocess.run(["git", *command], cwd=table.root, check=True)
+
+    assert "Tester: All of it\n\nWhat " in table("history", "shop.py", n=3)
+    assert table("history", None).endswith("+def price(item):\n+    return 1\n")
+    assert str(table.error("history", "src/app.js")).startswith("no commit has 'src/app.js'")
+
+
+def test_a_recipe_is_read_by_its_name(table: Table) -> None:
+    known = library(None)
+    functions = create_external_functions(table.overlay, table.journal, None, Limits(), recipe=known.text_of)
+
+    assert functions.call("read_recipe", ("fix_todos",), {}) == known.named("fix_todos").text
+    assert [name for name, _description in known.offered] == [recipe.name for recipe in known.recipes]
+    with pytest.raises(
+        ValueError, match=r"^no recipe is called 'x'; there are add_docstrings, add_header, fix_todos, "
+    ):
+        functions.call("read_recipe", ("x",), {})
+    assert str(table.error("read_recipe", "x")) == "no recipe is called 'x'; there are none"
+
+
 # ── what models and the checker are told ──
 
 
 def test_stubs_and_reference_say_the_same_of_every_function(table: Table) -> None:
     names = [
-        "read_file", "write_file", "edit_file", "delete_file", "move_file", "list_dir", "file_exists", "search_files",
-        "search_content", "outline", "ask_llm", "ask_llm_many", "submit_result", "log",
+        "read_file", "write_file", "edit_file", "replace_all", "delete_file", "move_file", "list_dir", "file_exists",
+        "search_files", "search_content", "outline", "comments", "diff", "history", "read_recipe",
+        "ask_llm", "ask_llm_many", "submit_result", "log",
     ]  # fmt: skip
     declared = [line for line in type_stubs().splitlines() if line.startswith("def ")]
     described = [line for line in function_reference().splitlines() if not line.startswith(" ")]
@@ -746,6 +880,8 @@ def _checked_by_monty(code: str) -> str:
         "names = sorted({hit['file'].upper() for hit in search_content('x')})",
         "todo = [f for f in outline('a.py') if not f['has_docstring']]; k = todo[0]['start'] - 1",
         "texts = [t.upper() for t in ask_llm_many(['a'], context='b')]; one = ask_llm('q').strip()",
+        "n: int = replace_all('a', 'b', '**/*.py', word=False)[0]['count']; s: str = comments('a.py')[0]['text']",
+        "s: str = diff() + diff('a') + history() + history('a', n=3) + read_recipe('x')",
         "write_file('a', 'b'); edit_file('a', 'b', 'c'); move_file('a', 'b'); delete_file('b'); log('x')",
         "submit_result('Done.', ['a'] if file_exists('a') else []); names = list_dir() + list_dir('src')",
     ],
@@ -763,6 +899,8 @@ def test_the_sandboxs_checker_accepts_right_calls(code: str) -> None:
         ("write_file('a', 'b', encoding='utf-8')", "unknown-argument"),
         ("submit_result('Done.', 'a.py')", "invalid-argument-type"),
         ("await ask_llm('x')", "await"),
+        ("history(5)", "invalid-argument-type"),
+        ("history(n=None)", "invalid-argument-type"),
         ("search_content('x')[0].line", "unresolved-attribute"),
     ],
 )

@@ -62,7 +62,11 @@ async def test_the_examples_in_the_system_prompt_do_what_they_promise(tmp_path: 
         "lib/a.py": "import re\n",
         "lib/sub/run.py": "#!/usr/bin/env python\nx = 1\n",
         "lib/c.py": "# SPDX-License-Identifier: MIT\n",
-        "app/core.py": "def load(x):\n    return x\n\n\nclass A:\n    def _b(self):\n        pass\n\n    def c(\n        self,\n    ):\n        pass\n",
+        "app/core.py": (
+            "def load(x):\n    def inner():\n        pass\n\n    return x\n\n\ndef short(): return 1\n\n\n"
+            "class A:\n    def _b(self):\n        pass\n\n    def c(\n        self,\n    ):\n        pass\n\n\n"
+            "class _P:\n    def d(self):\n        pass\n"
+        ),
     }
     for name, text in tree.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +85,15 @@ async def test_the_examples_in_the_system_prompt_do_what_they_promise(tmp_path: 
         "lib/a.py": "# SPDX-License-Identifier: MIT\nimport re\n",
         "lib/sub/run.py": "#!/usr/bin/env python\n# SPDX-License-Identifier: MIT\nx = 1\n",
         "app/core.py": (
-            'def load(x):\n    """This says load."""\n    return x\n\n\nclass A:\n    def _b(self):\n        pass\n\n'
-            '    def c(\n        self,\n    ):\n        """This says c."""\n        pass\n'
+            'def load(x):\n    """This says load."""\n    def inner():\n        pass\n\n    return x\n\n\n'
+            "def short(): return 1\n\n\nclass A:\n    def _b(self):\n        pass\n\n"
+            '    def c(\n        self,\n    ):\n        """This says c."""\n        pass\n\n\n'
+            "class _P:\n    def d(self):\n        pass\n"
         ),
     }
-    assert functions.submission == Submission("Added docstrings to 2 functions in app/core.py.", ("app/core.py",))
+    assert functions.submission == Submission(
+        "Added 2 docstrings; one-line functions left: ['short'].", ("app/core.py",)
+    )
 
 
 def test_the_task_stands_between_fences() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 
 import pytest
 
@@ -63,6 +64,30 @@ def test_the_same_changes_come_out_without_the_project_and_without_a_model(desk,
     assert review.task.status is TaskStatus.IN_REVIEW
     assert (again.complete, len(again.steps), again.changes) == (True, 3, review.changes)
     assert alone.script.asked == []
+
+
+def test_every_function_that_looks_or_replaces_comes_to_the_same_again(desk, project):
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", "first"], cwd=project, check=True)
+    program = fenced(
+        "print(replace_all('run', 'go', '**/*.py'), replace_all('hello', 'bye', 'src/*', word=False))\n"
+        "print(comments('src/tool.py'), diff(), diff('src/app.py'), history('src', 1))\n"
+        "print(len(read_recipe('fix_todos')))\n"
+        "submit_result('Done.', ['src/app.py', 'src/tool.py'])"
+    )
+    made = desk(program)
+    review = made.run(made.add())
+    output = review.steps[0].result.run.output
+    shutil.rmtree(project / "src")
+    shutil.rmtree(project / ".git")
+
+    again = replayed(desk(), review.task)
+
+    assert review.task.status is TaskStatus.IN_REVIEW, review.task.reason
+    assert "[{'file': 'src/tool.py', 'count': 1}] [{'file': 'src/app.py', 'count': 1}]\n" in output
+    assert "Tester: first\n\nWhat " in output
+    assert (again.complete, again.changes) == (True, review.changes)
 
 
 def test_until_a_step_shows_the_variables_and_the_files_of_that_moment(desk):

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from cairn import prompts
+from cairn.overlay import AgentFSOverlay
 from cairn.task import TaskStatus
 from cairn.task_context import (
     ATTACHMENT_CHARS,
@@ -53,9 +54,62 @@ def test_a_small_project_is_listed_whole_and_likely_files_come_first_with_their_
     (only,) = sections(MemoryOverlay(tmp_path), "rename load_cfg to load_config", Asked())
 
     assert only == Section(
-        "A map of the project's 2 files (what is ignored is left out), likely ones first:",
-        "shop.py: Cart, Cart.total, load_cfg\n\nother.py\nshop.py",
+        "A map of the project's 2 files (ignored ones left out), likely ones first, names with their lines:",
+        "shop.py (7 lines): Cart 1-3, Cart.total 2-3, load_cfg 6-7\nother.py (1 line)",
     )
+
+
+def test_what_a_small_project_defines_is_told_whatever_is_asked_and_captures_nothing(tmp_path):
+    (tmp_path / "a.py").write_text("def f():\n    pass")
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "blob.bin").write_bytes(b"\0\n")
+    (tmp_path / "link.py").symlink_to("a.py")
+    (tmp_path / "large.py").write_text("y = 1\n" * 50_000)
+    with TaskFile.create(tmp_path.parent / f"{tmp_path.name}.db", base=tmp_path) as file:
+        overlay = AgentFSOverlay(file, tmp_path)
+        (only,) = sections(overlay, "do something", Asked())
+        (tmp_path / "a.py").write_text("changed\n")
+
+        assert overlay.stale() == ()
+
+    assert only.text.splitlines() == [
+        "README.md (1 line)", "a.py (2 lines): f 1-2", "large.py", "link.py", "blob.bin", "empty.txt (0 lines)"
+    ]  # fmt: skip
+
+
+def test_the_map_shows_what_the_task_itself_made(overlay):
+    made = overlay(**{"a.py": "x = 1\n"})
+    made.write("a.py", b"def g():\n    pass\n")
+    made.write("b.py", b"")
+
+    (only,) = sections(made, "x", Asked())
+
+    assert only.text == "a.py (2 lines): g 1-2\nb.py (0 lines)"
+
+
+def test_the_names_of_a_small_project_stop_where_the_room_ends(tmp_path):
+    for number in range(60):
+        (tmp_path / f"module_{number:02}.py").write_text("".join(f"def name_{n}():\n    pass\n" for n in range(50)))
+
+    (only,) = sections(MemoryOverlay(tmp_path), "x", Asked())
+    lines = only.text.splitlines()
+
+    assert lines[0].startswith("module_00.py (100 lines): name_0 1-2, name_1 3-4, ")
+    assert lines[0].endswith("name_39 79-80, and 10 more")
+    assert lines[-1] == "module_59.py (100 lines)"
+    assert (len(lines), len(only.text) <= MAP_CHARS) == (60, True)
+
+
+def test_recipes_are_offered_by_name_within_a_bound(overlay):
+    known = [(f"recipe_{n}", f"Does\nthing {n}." + " and more" * 99) for n in range(50)]
+
+    told = sections(overlay(**{"a.py": ""}), "x", Asked(), known)[-1]
+
+    assert told.heading.startswith("Recipes, tested programs for common tasks; read_recipe(name) shows one")
+    assert told.text.startswith("recipe_0: Does thing 0. and more")
+    assert told.text.endswith("\n...")
+    assert len(told.text) < 2_010
 
 
 def test_the_nearest_guidance_wins_and_the_others_are_named(tmp_path):
@@ -96,10 +150,13 @@ def test_a_large_project_is_told_by_its_folders_within_the_budget(tmp_path):
 
     (only,) = sections(MemoryOverlay(tmp_path), "mend function_7 in module_12", Asked())
 
-    assert only.text.startswith("part12/deep/module_12.py: function_0, function_1, ")
+    assert only.text.startswith("part12/deep/module_12.py (60 lines): function_0 1-2, function_1 3-4, ")
     assert re.search(r"^part0/deep/  8 \.py$", only.text, re.MULTILINE)
     assert "and 16 more folders" in only.text
     assert len(only.text) <= MAP_CHARS + 10
+
+    (none_likely,) = sections(MemoryOverlay(tmp_path), "do it", Asked())
+    assert none_likely.text.startswith("part0/deep/  8 .py\n")
 
 
 def test_a_reason_is_told_first(overlay):
