@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cairn import prompts
-from cairn.errors import CairnError, TaskFailed, UsageProblem
+from cairn.errors import CairnError, ConversationTooLong, TaskFailed, UsageProblem
 from cairn.journal import CUT, MessageRecord
 from cairn.language_model import AnswerCut, Completion, Message, TextModel, watched
 from cairn.program import Finished, Limits, Problem, Program, Step
 from cairn.program_in_answer import mentions, program_in
-from cairn.progress import Answered, Asking, CheckFailed, Checking, Observer, Prompted, Writing, unobserved
+from cairn.progress import Answered, Asking, CheckFailed, Checking, Observer, Prompted, Shortened, Writing, unobserved
 from cairn.retry import GiveUp, RetryStrategy
+from cairn.shortening import KEPT, SMALLEST, TIMES, WHOLE, Cuts, harder, share_that_fits
 
 SUBMIT = "submit_result"
 _QUOTED = 200  # characters of an answer that are shown in an error
+
+
+@dataclass(slots=True)
+class Room:
+    """How many characters of a conversation its model could read; None while it never refused one."""
+
+    characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ class GenerationContext:
     `check` says what keeps a program from running, without running it. `record` keeps each prompt and answer, and
     `changed` names the files that the task has changed by now. `answered` gives what a model answered for a step before
     the task was interrupted; it is not asked for that again. `opening` is what is told of the project before the task.
-    `metered` gives a model whose calls the task's limits and the project's budget pay for.
+    `metered` gives a model whose calls the task's limits and the project's budget pay for. `room` is what its steps
+    learn of how much the model can read.
     """
 
     check: Callable[[str], Awaitable[tuple[Problem, ...]]]
@@ -38,6 +47,7 @@ class GenerationContext:
     answered: Callable[[int], Sequence[MessageRecord]] = lambda _step: ()
     opening: Sequence[tuple[str, str]] = ()
     metered: Callable[[TextModel], TextModel] = lambda model: model
+    room: Room = field(default_factory=Room)
 
 
 class CodeSource(Protocol):
@@ -113,22 +123,52 @@ class CodeGenerator:
         if steps and _is_submitted(steps[-1]):
             return None
         system = prompts.system_prompt(self.function_reference, context.limits)
-        turns = conversation(request, steps, context)
         model = context.metered(watched(self.model, context.observe))
-        talk = _Talk(model, system, turns, context, step=len(steps) + 1)
-        return await talk.program()
+        return await _Talk(model, system, request, steps, context).program()
 
 
-def conversation(request: str, steps: Sequence[Step], context: GenerationContext) -> list[Message]:
-    """Request, program, what came of it, program, ...: ends with what the model must answer next."""
-    turns = [Message("user", prompts.task_message(request, context.opening))]
+def conversation(request: str, steps: Sequence[Step], context: GenerationContext, cuts: Cuts = WHOLE) -> list[Message]:
+    """Request, program, what came of it, program, ...: ends with what the model must answer next.
+
+    With `cuts` it is shorter, and says so at its end.
+    """
+    whole = len(context.opening) - cuts.sections
+    opening = [
+        (heading, text if place < whole else prompts.left_out(text, KEPT))
+        for place, (heading, text) in enumerate(context.opening)
+    ]
+    turns = [Message("user", prompts.task_message(request, opening))]
     calls_left = context.limits.calls
-    for step in steps:
+    for place, step in enumerate(steps):
         calls_left -= step.result.run.calls
-        changed = context.changed() if step is steps[-1] else None
-        said = prompts.observation(step, context.limits, changed=changed, calls_left=max(0, calls_left))
-        turns += [Message("assistant", _as_answer(step.program.text)), Message("user", said)]
+        newest = step is steps[-1]
+        limits = replace(context.limits, output_chars=KEPT) if _is_cut(cuts, place, newest) else context.limits
+        changed = context.changed() if newest else None
+        said = prompts.observation(step, limits, changed=changed, calls_left=max(0, calls_left))
+        text = prompts.program_left_out(step.program.text) if place < cuts.programs else step.program.text
+        turns += [Message("assistant", _as_answer(text)), Message("user", said)]
+    if cuts:
+        turns[-1] = Message("user", f"{turns[-1].text}\n{prompts.SHORTENED}")
     return turns
+
+
+def _is_cut(cuts: Cuts, place: int, newest: bool) -> bool:
+    return place < cuts.outputs or (newest and cuts.newest)
+
+
+def fitting(request: str, steps: Sequence[Step], context: GenerationContext, room: int) -> list[Message]:
+    """The conversation with as few cuts as make it fit, or with all there are."""
+    turns: list[Message] = []
+    for cuts in harder(len(steps), len(context.opening)):
+        turns = conversation(request, steps, context, cuts)
+        if size(turns) <= room:
+            break
+    return turns
+
+
+def size(turns: Sequence[Message]) -> int:
+    """Characters of all turns."""
+    return sum(len(turn.text) for turn in turns)
 
 
 def _is_submitted(step: Step) -> bool:
@@ -154,15 +194,23 @@ class _Talk:
 
     model: TextModel
     system: str
-    turns: list[Message]
+    request: str
+    steps: Sequence[Step]
     context: GenerationContext
-    step: int
+    before: list[Message] = field(default_factory=list)
+    repairs: list[Message] = field(default_factory=list)
     answered: Iterator[MessageRecord] = field(default_factory=lambda: iter(()))
     prose: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
+    @property
+    def step(self) -> int:
+        """The number of the step whose program is wanted."""
+        return len(self.steps) + 1
+
     async def program(self) -> Program:
+        self._rebuild()
         answered = self.context.answered(self.step)
         self.answered = iter(answered)
         if self.step == 1 and not answered:
@@ -175,8 +223,15 @@ class _Talk:
                 return outcome
             if isinstance(budget.next(attempt, outcome.error), GiveUp):
                 raise outcome.error
-            self.turns += [Message("assistant", outcome.answer), Message("user", outcome.reply)]
+            self.repairs += [Message("assistant", outcome.answer), Message("user", outcome.reply)]
         raise AssertionError  # counting never ends
+
+    def _rebuild(self) -> None:
+        room = self.context.room.characters
+        if room is None:
+            self.before = conversation(self.request, self.steps, self.context)
+        else:
+            self.before = fitting(self.request, self.steps, self.context, room - len(self.system) - size(self.repairs))
 
     def _may_mend(self, error: BaseException) -> bool:
         """Prose is asked about once; a model that has no program to give would go on talking."""
@@ -202,13 +257,39 @@ class _Talk:
 
     async def _ask(self, attempt: int) -> Completion:
         known = next(self.answered, None)
-        answer = _known(known) if known else await self._ask_model(attempt)
+        answer = _known(known) if known else await self._ask_for_less(attempt)
         self.input_tokens += answer.input_tokens
         self.output_tokens += answer.output_tokens
         return answer
 
+    async def _ask_for_less(self, attempt: int) -> Completion:
+        """Asks again with a shorter conversation when the model cannot read so much."""
+        for tries in itertools.count():
+            try:
+                return await self._ask_model(attempt)
+            except ConversationTooLong as refusal:
+                left_out = self._shorten(refusal) if tries < TIMES else 0
+                if not left_out:
+                    if self.context.room.characters is not None:
+                        refusal.why += " It was sent again with less in it, and was too long still."
+                    raise
+                self.context.observe(Shortened(self.model.name, left_out))
+        raise AssertionError  # counting never ends
+
+    def _shorten(self, refusal: ConversationTooLong) -> int:
+        """How many characters less there are now; 0 when there is nothing to leave out."""
+        sent, known = len(self.system) + size([*self.before, *self.repairs]), self.context.room.characters
+        room = int(sent * share_that_fits(refusal.why))
+        if room >= SMALLEST:
+            self.context.room.characters = room
+            self._rebuild()
+        left_out = sent - len(self.system) - size([*self.before, *self.repairs])
+        if left_out <= 0:
+            self.context.room.characters = known
+        return max(left_out, 0)
+
     async def _ask_model(self, attempt: int) -> Completion:
-        *history, question = self.turns
+        *history, question = *self.before, *self.repairs
         observe, name = self.context.observe, self.model.name
         observe(Asking(name, attempt - 1))
         observe(Prompted("user", question.text))

@@ -14,6 +14,7 @@ CairnError                      exit 1
 ├── ModelProblem                exit 1   a language model cannot be used or gave no usable answer
 │   ├── ModelUnavailable                 unknown, broken plug-in, key missing or refused
 │   └── ModelCallFailed                  one call failed; says whether a retry may help
+│       └── ConversationTooLong          more was sent than the model can read
 └── Interrupted                 exit 130
 """
 
@@ -120,6 +121,10 @@ class ModelCallFailed(ModelProblem):
         self.retry_after = retry_after
         self.status = status
         self.no_quota = no_quota
+
+
+class ConversationTooLong(ModelCallFailed):
+    """More was sent than the model can read; less of it may pass."""
 
 
 class Interrupted(CairnError):

@@ -50,6 +50,14 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Shortened:
+    """A conversation was too long for its model; it is told so many characters less of it from now on."""
+
+    model: str
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checking:
     """A program is compiled and type-checked; nothing runs."""
 
@@ -110,6 +118,7 @@ Event = (
     | Prompted
     | Writing
     | Answered
+    | Shortened
     | Checking
     | CheckFailed
     | Recalling

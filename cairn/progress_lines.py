@@ -21,6 +21,7 @@ from cairn.progress import (
     Prompted,
     Recalling,
     Running,
+    Shortened,
     StepEnded,
     StepStarted,
     Waiting,
@@ -99,8 +100,8 @@ class ProgressLines:
                 self._moving("running")
             case CallMade(record):
                 self._call(record)
-            case Waiting() | HeldBack():
-                self._line(f"  {_waiting(event)}")
+            case Waiting() | HeldBack() | Shortened():
+                self._line(f"  {_obstacle(event)}")
             case StepEnded(step):
                 self._line(f"  {describe_result(step.result)}")
 
@@ -132,7 +133,9 @@ class ProgressLines:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
 
-def _waiting(event: Waiting | HeldBack) -> str:
+def _obstacle(event: Waiting | HeldBack | Shortened) -> str:
+    if isinstance(event, Shortened):
+        return f"too long for {event.model}: {event.characters:,} characters of earlier steps and files are left out"
     seconds = f" {event.seconds:.1f} s" if isinstance(event, Waiting) else ""
     return f"waiting{seconds}: {one_line(event.reason, 160)}"
 

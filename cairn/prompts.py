@@ -208,6 +208,25 @@ def _named(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_NAMED_FILES]) + more
 
 
+def left_out(text: str, kept: int) -> str:
+    """The beginning of a text that grew too long for the model, and how much is missing."""
+    if len(text) <= kept:
+        return text
+    cut = text[:kept].rpartition("\n")[0] or text[:kept]
+    return f"{cut}\n[... {len(text) - len(cut):,} more characters were left out, to make the conversation shorter ...]"
+
+
+def program_left_out(program: str) -> str:
+    """What stands for an old program."""
+    return f"# A program of {program.count(chr(10)) + 1:,} lines stood here. What it defined and wrote is still there."
+
+
+SHORTENED = (
+    "Some of what you were told and wrote before is cut short above, because the conversation grew too long for you. "
+    "Print again what you need of it, in small pieces."
+)
+
+
 def fenced(text: str) -> str:
     """The text between fences longer than any in it, so that it cannot end them."""
     longest = max((len(run) for run in re.findall(r"~{3,}", text)), default=3)

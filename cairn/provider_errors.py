@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cairn.errors import ModelCallFailed, ModelProblem, ModelUnavailable
+from cairn.errors import ConversationTooLong, ModelCallFailed, ModelProblem, ModelUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _by_status(status: int, message: str, error: Exception, provider: Provider) 
             return _busy(f"The server of {name} failed ({status}).", message, error)
         case _ if _CONTEXT.search(message):
             fix = "A model with a longer context (cairn run -m MODEL) or a smaller task helps."
-            return ModelCallFailed(f"The conversation is too long for {name}.", message, fix, status=status)
+            return ConversationTooLong(f"The conversation is too long for {name}.", message, fix, status=status)
     return ModelCallFailed(f"{name} refused the request ({status}).", message, status=status)
 
 

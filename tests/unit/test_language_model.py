@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cairn import language_model
-from cairn.errors import CairnError, ModelCallFailed, ModelUnavailable
+from cairn.errors import CairnError, ConversationTooLong, ModelCallFailed, ModelUnavailable
 from cairn.language_model import (
     AnswerCut,
     Completion,
@@ -217,7 +217,7 @@ NOT_RETRIED = {
     "context": (
         Plain.error(400, "This model's maximum context length is 8192 tokens."),
         (
-            ModelCallFailed,
+            ConversationTooLong,
             "The conversation is too long for served.",
             "This model's maximum context length is 8192 tokens.",
             ("A model with a longer context (cairn run -m MODEL) or a smaller task helps.",),
