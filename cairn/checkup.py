@@ -133,6 +133,7 @@ def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
     yield from _disk_use(project)
     with suppress(StorageProblem):
         yield from _budget(project, settings)
+        yield from _pauses(project)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.root)} is damaged", fix)
@@ -165,6 +166,16 @@ def _budget(project: Project, settings: Settings) -> Iterator[Finding]:
     fix = "It is new at midnight; [budget] in cairn.toml raises it." if used_up else ""
     state = State.NOTE if used_up else State.OK
     yield Finding("budget", state, f"today {', '.join(part for part in parts if part)}", fix)
+
+
+def _pauses(project: Project) -> Iterator[Finding]:
+    """Models that are not asked now, and why."""
+    if not (project.state / LEDGER).exists():
+        return
+    with TaskQueue(project.state / LEDGER) as queue:
+        for pause in queue.pauses():
+            fix = f"cairn resume --model {pause.model}   lets its tasks start again."
+            yield Finding("model", State.NOTE, pause.in_words(time.time()), fix)
 
 
 def _of(limit: float | None) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # and a test compares these lines with the commands' own.
 VERBS = {
     "run": "Do a task: write programs, run them in the sandbox, show what changed.",
-    "add": "Queue tasks for a worker; nothing runs now.",
+    "add": "Queue tasks for `cairn work`; nothing runs now.",
+    "work": "Run queued tasks until there are none.",
     "list": "List the tasks of the project, newest first.",
     "show": "Show a task as a reviewer wants it.",
     "diff": "Print a task's changes as a patch that `git apply` takes.",

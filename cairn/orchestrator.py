@@ -657,16 +657,21 @@ class Orchestrator:
         moved = []
         for task in self.queue.abandoned():
             with suppress(IllegalMove):  # another command was faster
-                moved.append(self._taken_from_the_dead(task))
-                self._keep(moved[-1])
+                moved.append(self.take_from_the_dead(task))
         return tuple(moved)
 
-    def _taken_from_the_dead(self, task: Task) -> Task:
+    def take_from_the_dead(self, task: Task, how: str = "") -> Task:
+        """The task of a process that ended, `how` as far as anybody knows. IllegalMove when it moved meanwhile."""
         in_vain = task.in_vain + 1
         if in_vain < task.terms.max_attempts:
-            return self.queue.put_off(task, PutOff(INTERRUPTED, in_vain=in_vain))
-        reason = f"given up: its worker died {in_vain} times, {self._last_sign(task)}"
-        return self.queue.finish(task, TaskStatus.FAILED, reason=reason, outcome=task.outcome)
+            reason = f"interrupted: {how}, {self._last_sign(task)}" if how else INTERRUPTED
+            moved = self.queue.put_off(task, PutOff(reason, in_vain=in_vain))
+        else:
+            last = f"{how}, {self._last_sign(task)}" if how else self._last_sign(task)
+            reason = f"given up: it ended its worker {in_vain} times; the last time {last}"
+            moved = self.queue.finish(task, TaskStatus.FAILED, reason=reason, outcome=task.outcome)
+        self._keep(moved)
+        return moved
 
     def _last_sign(self, task: Task) -> str:
         """How far its journal came: what it did then may be what ends its workers."""
@@ -674,9 +679,9 @@ class Orchestrator:
             if self._path(task.id).exists():
                 with self._workspace(task) as work:
                     step, calls = work.journal.step, work.journal.calls()
-                last = f", after call {calls[-1].number} ({calls[-1].name})" if calls else ", before its first call"
-                return f"the last time in step {step}{last}" if step else "the last time before its first program"
-        return "the last time before it began"
+                last = f"after call {calls[-1].number} ({calls[-1].name})" if calls else "before its first call"
+                return f"in step {step} {last}" if step else "before its first program"
+        return "before it began"
 
     def _record(self, operation: Operation) -> Task:
         """The ledger follows what the project's files already are; running it twice does no harm."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -42,10 +43,12 @@ class ProgressLines:
     Events come from the thread that drives the sandbox as well as from the event loop.
     """
 
-    def __init__(self, *, verbose: bool = False) -> None:
-        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self, *, verbose: bool = False, write: Callable[[str], None] | None = None) -> None:
+        """`write` gets each line instead of stderr; then what moves on is told only if `verbose`."""
+        self._write = write
+        self._live = write is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = wants_colour(sys.stderr, os.environ)
-        self._verbose = verbose or not self._live
+        self._verbose = verbose or (write is None and not self._live)
         self._shows_prompts = verbose
         self._bar: Progress | None = None
         self._lock = threading.Lock()
@@ -120,7 +123,9 @@ class ProgressLines:
             self._moving(f"running, {self._calls} calls: {text}")
 
     def _line(self, text: str) -> None:
-        if self._bar is not None:
+        if self._write is not None:
+            self._write(text)
+        elif self._bar is not None:
             self._bar.console.print(printable(text), soft_wrap=True)
         else:
             print(printable(text), file=sys.stderr, flush=True)
@@ -129,6 +134,9 @@ class ProgressLines:
         if self._bar is not None:
             room = self._bar.console.width - len(self._step) - SPINNER_AND_CLOCK
             self._bar.update(self._bar.task_ids[0], description=f"{self._step}: {one_line(text, max(room, 20))}")
+        elif self._write is not None:
+            if self._verbose and not quiet:
+                self._write(f"  {text}")
         elif not quiet:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
 

@@ -35,12 +35,12 @@ _FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task
 LATE = "its deadline passed before it ran"
 
 # What a claim without a name takes. The literals are those of the index, or SQLite could not use it.
-_NEXT = """SELECT id FROM task AS next INDEXED BY task_to_claim WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
+_READY = """SELECT id FROM task AS next INDEXED BY task_to_claim WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
     AND not_before <= :now AND (deadline IS NULL OR deadline > :now)
     AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.model IN (next.model, next.waits_for) AND (until > :now
         OR EXISTS (SELECT 1 FROM task AS probe WHERE probe.status = 'running'
-                   AND pause.model IN (probe.model, probe.waits_for))))
-    ORDER BY priority DESC, created_at, rowid LIMIT 1"""
+                   AND pause.model IN (probe.model, probe.waits_for))))"""
+_NEXT = f"{_READY} ORDER BY priority DESC, created_at, rowid LIMIT 1"
 _NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
 
 
@@ -65,7 +65,12 @@ class Owner:
     @classmethod
     def this_process(cls) -> Owner:
         """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), _born(os.getpid()))
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """A process of this machine that runs now."""
+        return cls(socket.gethostname(), pid, _born(pid))
 
     @classmethod
     def parse(cls, text: str) -> Owner:
@@ -296,11 +301,16 @@ class TaskQueue:
         """What keeps each of the queued tasks among these from starting, in words, by their ids."""
         queued = [task for task in tasks if task.status is TaskStatus.QUEUED]
         now = self._clock()
+        pauses = {pause.model: pause for pause in self.pauses()}
         with translate_errors(self.path):
-            pauses = {model: Pause(model, *rest) for model, *rest in self._db.execute(PAUSES).fetchall()}
             needs = {task.id: self._needs(task) for task in queued if task.terms.after}
         found = {task.id: hold_in_words(task, needs.get(task.id, {}), pauses, now) for task in queued}
         return {task_id: words for task_id, words in found.items() if words}
+
+    def pauses(self) -> tuple[Pause, ...]:
+        """The models that are not asked now, and those that one task is about to try."""
+        with translate_errors(self.path):
+            return tuple(Pause(*row) for row in self._db.execute(PAUSES).fetchall())
 
     def _needs(self, task: Task) -> dict[str, TaskStatus | None]:
         query = "SELECT needs, (SELECT status FROM task WHERE id = needs) FROM need WHERE task = ? ORDER BY needs"
@@ -357,6 +367,12 @@ class TaskQueue:
                 values,
             ).fetchone()
         return _task(row) if row else None
+
+    def count_ready(self, most: int) -> int:
+        """How many tasks may start now, counted up to `most`."""
+        query = f"SELECT count(*) FROM ({_READY} LIMIT :most)"
+        with translate_errors(self.path):
+            return int(self._db.execute(query, {"now": self._clock(), "most": most}).fetchone()[0])
 
     def due_at(self) -> float | None:
         """When the next task that only time holds back may start: a delayed one, or one of a paused model."""

@@ -1,4 +1,4 @@
-"""`cairn add`: tasks are queued, and nothing runs; a worker runs them."""
+"""`cairn add`: tasks are queued, and nothing runs; `cairn work` runs them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def command(
     accept: bool,
     as_json: bool,
 ) -> None:
-    """Queue tasks for a worker; nothing runs now.
+    """Queue tasks for `cairn work`; nothing runs now.
 
     Each TASK is one task, so put a sentence in quotes. Nothing in your project changes until you accept.
 
@@ -199,4 +199,4 @@ def tell_added(console: Console, tasks: Sequence[Task], before: Task | None, hol
     if len(tasks) > SHOWN:
         console.write(f"and {len(tasks) - SHOWN:,} more")
     if before is None:
-        console.note(f"cairn: {len(tasks):,} queued; a worker runs them.")
+        console.note(f"cairn: {len(tasks):,} queued; cairn work   runs them.")

@@ -137,7 +137,7 @@ def row(task: Task, hold: str = "") -> list[str | Styled]:
     outcome = task.outcome
     files = f"{outcome.files_changed} file{'' if outcome.files_changed == 1 else 's'}"
     changes = f"{files} +{outcome.lines_added} -{outcome.lines_removed}"
-    why = "; ".join(dict.fromkeys(part for part in (hold, task.reason) if part))
+    why = hold or task.reason
     return [
         task.id,
         Styled(str(task.status), _COLOURS.get(task.status, "")),

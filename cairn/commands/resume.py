@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cairn.commands import Chosen, as_json, named_task, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
+from cairn.errors import NotFound
 from cairn.queue import Owner
 from cairn.task import TaskStatus
+
+if TYPE_CHECKING:
+    from cairn.orchestrator import Orchestrator
 
 
 @click.command("resume")
@@ -17,6 +23,7 @@ from cairn.task import TaskStatus
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
+@click.option("-m", "--model", metavar="MODEL", help="Let the tasks of this paused model start again; run none here.")
 @as_json
 @click.pass_obj
 def command(
@@ -26,6 +33,7 @@ def command(
     accept: bool,
     no_wait: bool,
     verbose: bool,
+    model: str | None,
     as_json: bool,
 ) -> int:
     """Go on with a task that was interrupted, cancelled, or stopped at a limit.
@@ -39,6 +47,21 @@ def command(
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
+        if model is not None:
+            return _let_be_asked(orchestrator, console, model)
         task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
         task = orchestrator.resume(task, options_of(None, limits), held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
+
+
+def _let_be_asked(orchestrator: Orchestrator, console: Console, model: str) -> int:
+    with orchestrator.model_pauses() as pauses:
+        names = [pause.model for pause in pauses.every()]
+        ended = pauses.end(model)
+    if not ended:
+        known = f"Paused: {', '.join(names)}." if names else "No model is."
+        raise NotFound(f"The model {model} is not paused.", known, "cairn list --status queued   says what waits.")
+    if console.as_json:
+        console.json({"model": model, "paused": False})
+    console.write(f"{model} is asked again; cairn work   runs its tasks.")
+    return 0

@@ -39,7 +39,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
-@click.option("--detach", "detach", is_flag=True, help="Queue it for a worker instead of running it here.")
+@click.option("--detach", "detach", is_flag=True, help="Queue it for `cairn work` instead of running it here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj

@@ -1,0 +1,288 @@
+"""The worker processes of `cairn work`: claims tasks for them, hears from them, replaces those that die, ends them all.
+
+One process watches the ledger for all, so that waiting costs next to nothing however many workers there are.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
+from cairn.errors import CairnError, IllegalMove
+from cairn.ledger_watch import LedgerWatch
+from cairn.queue import Owner, Wanted
+from cairn.task import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from cairn.orchestrator import Orchestrator
+
+TICK_SECONDS = 1.0  # how often it looks for dead workers of others, and for deadlines
+PATIENCE_SECONDS = 31.0  # a task that starts by itself within this time is waited for
+STOP_SECONDS = 15.0  # a worker that was told to stop has so long to give its task back
+FALSE_STARTS = 3  # workers in a row that end before they are ready
+_READ_BYTES = 65_536
+
+
+@dataclass(slots=True)
+class _Member:
+    process: subprocess.Popen[bytes]
+    answers: int
+    owner: Owner
+    ready: bool = False
+    task: Task | None = None
+    heard: bytes = b""
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and self.task is None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a crew did: each task's last end, in order."""
+
+    ended: dict[str, TaskEnded] = field(default_factory=dict)
+    stopped: bool = False
+
+    def count(self, status: TaskStatus) -> int:
+        """How many ended so."""
+        return sum(each.status == status and not each.lost for each in self.ended.values())
+
+
+class Crew:
+    """Up to `size` worker processes. `tell` gets a task's id and a line about it, for people."""
+
+    def __init__(
+        self, orchestrator: Orchestrator, size: int, tell: Callable[[str, str], None], *, verbose: bool = False
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._queue = orchestrator.queue
+        self._size = size
+        self._tell = tell
+        self._verbose = verbose
+        self._members: list[_Member] = []
+        self._false_starts = 0
+        self._signals = 0
+        self._looked = 0.0
+        self.tally = Tally()
+
+    def work(self, *, forever: bool = False) -> Tally:
+        """Until no task can start and none runs; `forever`: until it is told to end.
+
+        A first SIGTERM, SIGINT or SIGHUP lets running tasks come to their end and claims no other; a second one stops
+        them, and they are queued again.
+        """
+        with LedgerWatch(self._queue.path) as watch, self._hearing_signals(watch):
+            try:
+                while not self._step(watch, forever=forever):
+                    self._hear(watch, watch.wait(self._patience()))
+            finally:
+                self._end(watch)
+        return self.tally
+
+    def _step(self, watch: LedgerWatch, *, forever: bool) -> bool:
+        """Everything that is to do now; True when nothing is left to wait for."""
+        self._look_after_the_ledger()
+        running = [member for member in self._members if member.task is not None]
+        if self._signals:
+            self.tally.stopped = self._signals > 1
+            return self._signals > 1 or not running
+        started = self._hand_out(watch, forever=forever)
+        starting = any(not member.ready for member in self._members)
+        return not (forever or running or started or starting or self._starts_soon() or self._has_no_room())
+
+    def _has_no_room(self) -> bool:
+        """Tasks could start, but as many run already, of other processes, as the project's budget allows."""
+        return self._orchestrator.settings.budget.tasks_at_once is not None and self._queue.count_ready(1) > 0
+
+    def _look_after_the_ledger(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < TICK_SECONDS:
+            return
+        self._looked = now
+        self._queue.expire()
+        for task in self._orchestrator.recover_abandoned():
+            self._tell(task.id, f"{task.status}: {task.reason}")
+
+    def _hand_out(self, watch: LedgerWatch, *, forever: bool) -> bool:
+        """Gives tasks to idle workers, and starts further workers for what is left; True if there was something."""
+        at_once = self._orchestrator.settings.budget.tasks_at_once
+        found = False
+        for member in [member for member in self._members if member.idle]:
+            task = self._queue.claim(member.owner, at_once=at_once)
+            if task is None:
+                break
+            found = True
+            member.task = task
+            self._tell(task.id, f"started: {task.request}")
+            self._send(member, RunTask(task.id, task.attempt))
+        waiting = sum(not member.ready or member.idle for member in self._members)
+        missing = self._size - len(self._members)
+        if missing > 0:
+            wanted = missing if forever else min(missing, self._queue.count_ready(self._size) - waiting)
+            for _ in range(wanted):
+                self._members.append(self._start(watch))
+        return found
+
+    def _starts_soon(self) -> bool:
+        due = self._queue.due_at()
+        return due is not None and due - time.time() < PATIENCE_SECONDS
+
+    def _patience(self) -> float:
+        due = self._queue.due_at()
+        return TICK_SECONDS if due is None else min(TICK_SECONDS, max(0.0, due - time.time()))
+
+    # ── the processes ──
+
+    def _start(self, watch: LedgerWatch) -> _Member:
+        answers, theirs = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        root = self._orchestrator.project.root
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cairn.crew_member", str(theirs), str(root), str(int(self._verbose))],
+                stdin=subprocess.PIPE,
+                stdout=sys.stderr.fileno(),  # whatever a plug-in prints is no data
+                pass_fds=(theirs,),
+                start_new_session=True,  # Ctrl-C is for the crew, which tells each what to do
+            )
+        except BaseException:
+            os.close(answers)
+            raise
+        finally:
+            os.close(theirs)
+        member = _Member(process, answers, Owner.of(process.pid))
+        watch.selector.register(answers, 1, member)
+        return member
+
+    def _send(self, member: _Member, message: Message) -> None:
+        with suppress(BrokenPipeError):  # it died; what it had is taken from it when its other pipe ends
+            if member.process.stdin is not None:
+                member.process.stdin.write(to_line(message))
+                member.process.stdin.flush()
+
+    def _hear(self, watch: LedgerWatch, keys: list[selectors.SelectorKey]) -> None:
+        for key in keys:
+            if not isinstance(key.data, _Member):
+                os.read(key.fd, _READ_BYTES)  # a signal came; its handler has counted it
+                continue
+            member = key.data
+            data = os.read(member.answers, _READ_BYTES)
+            *lines, member.heard = (member.heard + data).split(b"\n")
+            for line in lines:
+                self._heard(member, from_line(line))
+            if not data:
+                self._bury(watch, member)
+
+    def _heard(self, member: _Member, message: Message) -> None:
+        match message:
+            case Ready():
+                member.ready = True
+                self._false_starts = 0
+            case Told(task=task, text=text):
+                self._tell(task, text)
+            case TaskEnded():
+                member.task = None
+                self._ended(message)
+
+    def _ended(self, end: TaskEnded) -> None:
+        self.tally.ended.pop(end.task, None)
+        self.tally.ended[end.task] = end
+        if end.lost:
+            self._tell(end.task, "another worker has it now")
+            return
+        changes = f": {end.changes}" if end.changes else ""
+        reason = f" ({end.reason})" if end.reason else ""
+        self._tell(end.task, f"{end.status}{changes}{reason}, {end.seconds:.1f} s")
+
+    def _bury(self, watch: LedgerWatch, member: _Member) -> None:
+        """A worker ended. What it ran goes on elsewhere, unless it ended its worker too often."""
+        watch.selector.unregister(member.answers)
+        os.close(member.answers)
+        self._members.remove(member)
+        if member.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                member.process.stdin.close()
+        code = member.process.wait()
+        if member.task is not None:
+            self._take_back(member.task, _cause(code))
+        elif not member.ready and not self._signals:
+            self._false_starts += 1
+            if self._false_starts >= FALSE_STARTS:
+                raise CairnError(
+                    f"The worker processes do not start: {_cause(code)}.",
+                    "What they said stands above.",
+                    "cairn doctor   looks for the cause.",
+                )
+
+    def _take_back(self, task: Task, how: str) -> None:
+        with suppress(IllegalMove):  # it had given it back, or another process was faster
+            moved = self._orchestrator.take_from_the_dead(task, how)
+            end = TaskEnded(task.id, moved.status, moved.reason)
+            self.tally.ended[task.id] = end
+            self._tell(task.id, f"{moved.status}: {moved.reason}")
+
+    def _end(self, watch: LedgerWatch) -> None:
+        """No process of the crew is left, and every task that one had is queued again."""
+        for member in self._members:
+            self._send(member, StopNow())
+            if member.process.stdin is not None:
+                with suppress(BrokenPipeError):
+                    member.process.stdin.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._members:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._signals > 2:  # noqa: PLR2004 - whoever says it a third time waits for nothing
+                for member in self._members:
+                    member.process.kill()
+            self._hear(watch, watch.wait(max(0.05, min(left, TICK_SECONDS))))
+
+    # ── signals ──
+
+    @contextmanager
+    def _hearing_signals(self, watch: LedgerWatch) -> Iterator[None]:
+        heard, rings = os.pipe()
+        for end in (heard, rings):
+            os.set_blocking(end, False)
+        watch.selector.register(heard, 1, None)
+        kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {kind: signal.signal(kind, self._signalled) for kind in kinds}
+        ringing = signal.set_wakeup_fd(rings)  # so that a signal ends the waiting at once
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(ringing)
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+            watch.selector.unregister(heard)
+            os.close(heard)
+            os.close(rings)
+
+    def _signalled(self, _number: int, _frame: object) -> None:
+        self._signals += 1
+        running = sum(member.task is not None for member in self._members)
+        if self._signals == 1 and running:
+            tasks = "1 task" if running == 1 else f"{running} tasks"
+            self._tell("", f"finishing {tasks}, claiming no other; once more stops now")
+
+
+def _cause(code: int) -> str:
+    if code < 0:
+        with suppress(ValueError):
+            return f"its worker was ended by {signal.Signals(-code).name}"
+    return f"its worker ended with exit code {code}"
+
+
+def left_over(orchestrator: Orchestrator, *, shown: int) -> tuple[tuple[tuple[Task, str], ...], int]:
+    """Queued tasks that did not start, each with what keeps it from it, and how many more there are."""
+    tasks, more = orchestrator.queue.listed(Wanted((TaskStatus.QUEUED,)), limit=shown)
+    holds = orchestrator.queue.holds(tasks)
+    return tuple((task, holds.get(task.id, task.reason)) for task in tasks), more

@@ -1,0 +1,129 @@
+"""One worker process of `cairn work`: runs the tasks it is handed, one at a time, and tells what becomes of them.
+
+It is a process of its own so that a task which ends its worker ends no other task's. When the crew is gone, however it
+went, its end of the pipe closes; the worker then gives its task back and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_line, to_line
+from cairn.errors import CairnError, IllegalMove
+from cairn.journal import TakenOver
+from cairn.orchestrator import RELEASED, Orchestrator
+from cairn.progress_lines import ProgressLines
+from cairn.project import Project
+from cairn.review import Review
+from cairn.settings import Settings
+from cairn.task import Task, TaskStatus
+from cairn.worker import Worker
+
+
+class CrewMember:
+    """Hears from the crew on one pipe and answers on the other."""
+
+    def __init__(self, orchestrator: Orchestrator, answers: int, *, verbose: bool) -> None:
+        self._orchestrator = orchestrator
+        self._answers = answers
+        self._verbose = verbose
+        self._turn = threading.Lock()  # progress comes from the sandbox's threads too
+        self._work: asyncio.Task[None] | None = None
+        self._ends = False
+
+    def tell(self, message: Message) -> None:
+        """Says it to the crew; nothing happens when that is gone."""
+        line = to_line(message)
+        with self._turn, suppress(OSError):
+            while line:
+                line = line[os.write(self._answers, line) :]
+
+    async def serve(self, commands: asyncio.StreamReader) -> None:
+        """Until it is told to stop, or nobody is there to tell it anything."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, commands.feed_eof)
+        self.tell(Ready())
+        while line := await commands.readline():
+            message = from_line(line)
+            if not isinstance(message, RunTask):
+                break
+            self._work = asyncio.create_task(self._run(message))
+        if self._work is not None and not self._work.done():
+            self._work.cancel(RELEASED)
+            await asyncio.wait({self._work})
+
+    async def _run(self, told: RunTask) -> None:
+        started = time.monotonic()
+        task = self._orchestrator.task(told.task)
+        lost, note = False, ""
+        if (task.status, task.attempt) != (TaskStatus.RUNNING, told.attempt):
+            self.tell(TaskEnded(task.id, task.status, task.reason, lost=True))
+            return
+        lines = ProgressLines(verbose=self._verbose, write=lambda text: self.tell(Told(task.id, text)))
+        try:
+            review = await Worker(self._orchestrator).run_claimed(task, lines, patient=True)
+            note = self._accepted(review)
+        except asyncio.CancelledError:
+            note = ""
+        except (TakenOver, IllegalMove):
+            lost = True
+        except CairnError as error:  # the ledger has it as the task's reason
+            note = " ".join(error.fix[:1])
+        except Exception as error:  # noqa: BLE001 - a bug ends one task, told as its reason, and no other
+            note = f"{type(error).__name__}: {error}"
+        self.tell(self._end_of(self._orchestrator.task(task.id), note, time.monotonic() - started, lost=lost))
+
+    def _accepted(self, review: Review) -> str:
+        """Takes the changes into the project if the task was added so; why not, if not."""
+        task = review.task
+        if not task.terms.accepts or task.status is not TaskStatus.IN_REVIEW:
+            return ""
+        try:
+            self._orchestrator.accept(task)
+        except CairnError as error:  # it stays in review, where a person sees it
+            return error.what
+        return ""
+
+    def _end_of(self, task: Task, note: str, seconds: float, *, lost: bool) -> TaskEnded:
+        made = task.outcome
+        files = f"{made.files_changed} file{'' if made.files_changed == 1 else 's'}"
+        changes = f"{files} +{made.lines_added} -{made.lines_removed}" if made.files_changed else ""
+        reason = "; ".join(dict.fromkeys(part for part in (task.reason, note) if part))
+        return TaskEnded(task.id, task.status, reason, changes, seconds, lost)
+
+
+def _load_what_tasks_need() -> None:
+    """Before the first task comes, so that it need not wait for it; models are loaded by the first that needs one."""
+    import cairn.code_generator
+    import cairn.executor
+    import cairn.external_functions
+    import cairn.task_dumps  # noqa: F401
+
+    with suppress(ImportError):  # the task that needs it says so
+        import pydantic_monty  # noqa: F401
+
+
+async def _serve(root: Path, answers: int, *, verbose: bool) -> None:
+    commands = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    _load_what_tasks_need()
+    with Orchestrator.open(Project.find(root, exact=True), Settings.load(root, os.environ)) as orchestrator:
+        await CrewMember(orchestrator, answers, verbose=verbose).serve(commands)
+
+
+def main() -> None:
+    """`python -m cairn.crew_member ANSWERS ROOT VERBOSE`: for `cairn work` alone."""
+    answers, root, verbose = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "1"
+    os.set_inheritable(answers, False)
+    asyncio.run(_serve(root, answers, verbose=verbose))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What `cairn work` and its worker processes say to each other: a line of JSON each, made and parsed here alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """To a worker: this task is yours, under this attempt."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopNow:
+    """To a worker: give your task back as it is, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From a worker: everything is loaded; the first task would start at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """From a worker: a line of progress for people."""
+
+    task: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """From a worker: it has nothing to do any more. `status` is what the ledger says of the task then.
+
+    `lost`: another process took the task over meanwhile, and has it.
+    """
+
+    task: str
+    status: str
+    reason: str
+    changes: str = ""
+    seconds: float = 0.0
+    lost: bool = False
+
+
+Message = RunTask | StopNow | Ready | Told | TaskEnded
+_KINDS: dict[str, type[Message]] = {each.__name__: each for each in (RunTask, StopNow, Ready, Told, TaskEnded)}
+
+
+def to_line(message: Message) -> bytes:
+    """One line, its newline included."""
+    return json.dumps([type(message).__name__, asdict(message)]).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Message:
+    """The reverse of `to_line`."""
+    kind, values = json.loads(line)
+    return _KINDS[kind](**values)
