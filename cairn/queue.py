@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -210,10 +210,10 @@ class TaskQueue:
         )
 
     def put(self, drafts: Sequence[Task], *, held_by: Owner | None = None) -> tuple[Task, ...]:
-        """All of them are queued, or none. For a key that an unfinished task has, that one is given back instead.
+        """All of them are queued, or none; under another id where a draft's was taken meanwhile.
 
-        Those `held_by` a process are for it alone, as long as it lives. Raises NotFound for one to come after that is
-        not there.
+        For a key that an unfinished task has, that one is given back instead. Those `held_by` a process are for it
+        alone, as long as it lives. Raises NotFound for one to come after that is not there.
         """
         with self._writing() as db:
             return tuple(self.unfinished(task.terms.key) or self._put(db, task, held_by) for task in drafts)
@@ -224,6 +224,8 @@ class TaskQueue:
                 raise NotFound(
                     f"There is no task {needed} to come after.", fix="cairn list   shows the tasks there are."
                 )
+        if db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None:
+            task = replace(task, id=self._free_id())  # of ten thousand drafts every second time two have one id
         self._insert(db, task, held_by)
         return task
 
