@@ -391,8 +391,8 @@ class Journal:
         return found
 
     def _blob_or_not_kept(self, digest: str) -> bytes:
-        found = self._file.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
-        return self._file.checked_blob(digest, found[0][0]) if found else NOT_KEPT.encode()
+        found = self._file.rows("SELECT size, data FROM cairn_blob WHERE digest = ?", digest)
+        return self._file.checked_blob(digest, *found[0]) if found else NOT_KEPT.encode()
 
     def _unpack(self, text: str) -> Any:
         return unpack(text, self._file.blob)

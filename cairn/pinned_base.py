@@ -158,13 +158,13 @@ class PinnedBase:
     def changed(self) -> dict[str, Content | None]:
         """What stood at every path that is pinned as changed, before: in one question, for there may be thousands."""
         rows = self._file.rows(
-            "SELECT path, kind, mode, b.digest, c.data FROM cairn_base b LEFT JOIN cairn_blob c ON c.digest = b.digest"
-            " WHERE reason = ? ORDER BY path",
+            "SELECT path, kind, mode, b.digest, c.size, c.data FROM cairn_base b"
+            " LEFT JOIN cairn_blob c ON c.digest = b.digest WHERE reason = ? ORDER BY path",
             Reason.CHANGED,
         )
         found: dict[str, Content | None] = {}
-        for path, kind, mode, digest, data in rows:
-            whole = b"" if digest is None else self._file.checked_blob(str(digest), data)
+        for path, kind, mode, digest, size, data in rows:
+            whole = b"" if digest is None else self._file.checked_blob(str(digest), size, data)
             found[str(path)] = None if kind == _ABSENT else Content(EntryKind(str(kind)), _number(mode), whole)
         return found
 

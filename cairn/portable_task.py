@@ -138,9 +138,9 @@ def _require_no_secret(file: TaskFile, known: tuple[Secret, ...], *, even_if: bo
 def _contents(file: TaskFile) -> Iterator[tuple[str, bytes]]:
     """Each text and content of the file, with the place in words that people know."""
     captured = {str(digest): str(path) for path, digest in file.rows("SELECT path, digest FROM cairn_base")}
-    for digest, data in file.rows("SELECT digest, data FROM cairn_blob"):
-        place = captured.get(str(digest))
-        yield f"the file {place} as the task saw it" if place else "a call's arguments or result", _bytes(data)
+    for digest, data in file.blobs():
+        place = captured.get(digest)
+        yield f"the file {place} as the task saw it" if place else "a call's arguments or result", data
     for (ino,) in file.rows("SELECT DISTINCT ino FROM fs_data"):
         chunks = file.rows("SELECT data FROM fs_data WHERE ino = ? ORDER BY chunk_index", ino)
         names = file.rows("SELECT name FROM fs_dentry WHERE ino = ?", ino)

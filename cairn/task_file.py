@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cairn.errors import NotFound, StorageProblem
+from cairn.packed_bytes import LARGEST, packed, unpacked
 from cairn.sqlite_file import connect, damaged, transaction, translate_errors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Cell = None | int | float | str | bytes
 
-LAYOUT = 3  # PRAGMA user_version; raised when Cairn's own tables change
+LAYOUT = 4  # PRAGMA user_version; raised when Cairn's own tables, or what is in them, change
 OPEN_FILES = 64  # at once; the others are closed until they are used again
 PAGE_BYTES = 1024  # 36 tables and indexes: with SQLite's usual 4 KB an empty task takes 140 KB
 CHUNK_BYTES = 65_536  # AgentFS's default of 4 KB makes 2,442 rows of a 10 MB file
@@ -316,21 +317,33 @@ class TaskFile:
                 raise
 
     def put_blob(self, data: bytes) -> str:
-        """Stores bytes once, under a digest of them."""
-        digest = blob_digest(data)
-        self.run("INSERT OR IGNORE INTO cairn_blob (digest, size, data) VALUES (?, ?, ?)", digest, len(data), data)
+        """Stores bytes once, under a digest of them, in little room."""
+        digest, kept = blob_digest(data), packed(data)
+        statement = "INSERT OR IGNORE INTO cairn_blob (digest, size, data) VALUES (?, ?, ?)"
+        self.run(statement, digest, len(data), data if kept is None else kept)
         return digest
 
     def blob(self, digest: str) -> bytes:
         """What `put_blob` stored; DamagedFile when it is missing or differs from its digest."""
-        found = self.rows("SELECT data FROM cairn_blob WHERE digest = ?", digest)
-        return self.checked_blob(digest, found[0][0] if found else None)
+        found = self.rows("SELECT size, data FROM cairn_blob WHERE digest = ?", digest)
+        return self.checked_blob(digest, *(found[0] if found else (None, None)))
 
-    def checked_blob(self, digest: str, data: Cell) -> bytes:
-        """The data of a row of `cairn_blob`; None where there is no such row. DamagedFile as `blob`."""
-        if not isinstance(data, bytes) or blob_digest(data) != digest:
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Everything that `put_blob` stored, with its digest. DamagedFile as `blob`."""
+        for digest, size, data in self.rows("SELECT digest, size, data FROM cairn_blob"):
+            yield str(digest), self.checked_blob(str(digest), size, data)
+
+    def checked_blob(self, digest: str, size: Cell, data: Cell) -> bytes:
+        """The content in a row of `cairn_blob`; None where there is no such row. DamagedFile as `blob`."""
+        whole = data
+        if isinstance(data, bytes) and isinstance(size, int) and len(data) < size <= LARGEST:
+            try:
+                whole = unpacked(data, size)
+            except ValueError:
+                whole = None
+        if not isinstance(whole, bytes) or blob_digest(whole) != digest:
             raise damaged(self.path, f"Content {digest} is missing or altered.")
-        return data
+        return whole
 
     def kv_set(self, key: str, value: JSON) -> None:
         """Stores a value where AgentFS tools read it (`kv_store`)."""
@@ -384,6 +397,10 @@ class TaskFile:
         if not self.rows("SELECT ino FROM fs_inode WHERE ino = 1"):
             raise damaged(self.path, "Its file tree has no root.")
 
+    def _run_all(self, statements: str) -> None:
+        for statement in statements.split(";\n"):
+            self.run(statement)
+
     def _upgrade(self) -> None:
         with self.transaction():
             layout = self.rows("PRAGMA user_version")[0][0]
@@ -391,12 +408,12 @@ class TaskFile:
                 return
             if layout == 1:
                 self.run("ALTER TABLE cairn_call ADD COLUMN error TEXT")
-                for statement in _SINCE_2.split(";\n"):
-                    self.run(statement)
-            for statement in _SINCE_3.split(";\n"):
-                self.run(statement)
-            for calls in _SPENT_BEFORE_3:
-                self.run(f"INSERT INTO cairn_spending (step, purpose, model, input_tokens, output_tokens, at) {calls}")
+                self._run_all(_SINCE_2)
+            if layout in {1, 2}:
+                self._run_all(_SINCE_3)
+                for calls in _SPENT_BEFORE_3:
+                    into = "cairn_spending (step, purpose, model, input_tokens, output_tokens, at)"
+                    self.run(f"INSERT INTO {into} {calls}")
             self.run(f"PRAGMA user_version = {LAYOUT}")
 
 

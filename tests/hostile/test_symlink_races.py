@@ -131,7 +131,7 @@ async def test_nothing_outside_is_read_while_a_folder_is_swapped_for_a_link(race
     answers = [line for line in printed.splitlines() if not line.startswith("error: ")]
     assert (SECRET in printed, "but there is 'swap/only" in printed) == (False, False)
     assert [line for line in answers if "only-outside" in line] == []
-    assert [blob for (blob,) in race.file.rows("SELECT data FROM cairn_blob") if SECRET.encode() in blob] == []
+    assert [blob for _, blob in race.file.blobs() if SECRET.encode() in blob] == []
 
 
 @each(WRITING)
@@ -141,7 +141,7 @@ async def test_nothing_outside_is_written_or_taken_in_while_a_folder_is_swapped_
         await attempted(race, call, count)
 
     assert tree(race.outside) == before
-    assert [blob for (blob,) in race.file.rows("SELECT data FROM cairn_blob") if SECRET.encode() in blob] == []
+    assert [blob for _, blob in race.file.blobs() if SECRET.encode() in blob] == []
     assert SECRET not in repr(race.overlay.changes())
 
 
@@ -152,4 +152,4 @@ async def test_nothing_outside_is_read_while_files_are_swapped_for_links(race, c
         printed = await attempted(race, *READING[call])
 
     assert SECRET not in printed
-    assert [blob for (blob,) in race.file.rows("SELECT data FROM cairn_blob") if SECRET.encode() in blob] == []
+    assert [blob for _, blob in race.file.blobs() if SECRET.encode() in blob] == []

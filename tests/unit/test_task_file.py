@@ -91,6 +91,19 @@ def test_blobs_are_stored_once_and_checked_when_read(file):
         file.blob("00")
 
 
+def test_a_blob_takes_little_room_and_is_the_same_when_read(file):
+    text = b"def f():\n    return 1\n" * 200
+    noise = os.urandom(5000)
+    assert list(file.blobs()) == []
+    assert dict(file.blobs()) == {} != {file.put_blob(text): text, file.put_blob(noise): noise} == dict(file.blobs())
+    assert file.rows("SELECT size, length(data) < 200 FROM cairn_blob ORDER BY size") == [(4400, 1), (5000, 0)]
+    ((kept,),) = file.rows("SELECT data FROM cairn_blob WHERE size = 4400")
+    for altered in (bytes(9), kept[:-1]):
+        file.run("UPDATE cairn_blob SET data = ? WHERE size = 4400", altered)
+        with pytest.raises(DamagedFile):
+            file.blob(file.put_blob(text))
+
+
 def test_values_keep_their_shape(file):
     value = {"a": [1, 2.5, None, True, "\u00e9\n"], "b": {}}
     file.kv_set("k", 1)
