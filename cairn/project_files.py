@@ -256,13 +256,27 @@ def look_in(folder: int, name: str, path: str, *, attributes: bool = True) -> Fo
 def _read(folder: int, name: str, path: str, *, attributes: bool) -> Found:
     handle = os.open(name, READ, dir_fd=folder)
     try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise Unusual(path, "changed while it was read")
-        data = _all_bytes(handle, state.st_size)
-        owner = Owner(state.st_uid, state.st_gid, attributes_of(handle) if attributes else ())
+        return found_at(handle, path, attributes=attributes)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def opened_file(folder: int, name: str, path: str) -> Iterator[int]:
+    """A descriptor of the file under a name, to read. Unusual for anything but a file, OSError as `look_in`."""
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise Unusual(path, "is no file")
+    with opened_in(folder, name, READ) as handle:
+        yield handle
+
+
+def found_at(handle: int, path: str, *, attributes: bool = False) -> Found:
+    """What an opened file holds from where it is read, at first all; Unusual for anything but a file."""
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode):
+        raise Unusual(path, "changed while it was read")
+    data = _all_bytes(handle, state.st_size)
+    owner = Owner(state.st_uid, state.st_gid, attributes_of(handle) if attributes else ())
     return Found(Content(EntryKind.FILE, stat.S_IMODE(state.st_mode), data), owner)
 
 

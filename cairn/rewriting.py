@@ -18,7 +18,20 @@ from functools import partial
 from cairn.atomic_rename import exchange, take_free_name
 from cairn.changes import Content, EntryKind
 from cairn.other_writers import InUse, require_unlocked, unwritten
-from cairn.project_files import FOLDER, NO_SUCH, READ, Edit, ProjectFiles, Unusual, look_in, naming, opened_in, same
+from cairn.project_files import (
+    FOLDER,
+    NO_SUCH,
+    READ,
+    Edit,
+    ProjectFiles,
+    Unusual,
+    found_at,
+    look_in,
+    naming,
+    opened_file,
+    opened_in,
+    same,
+)
 from cairn.project_path import parent
 from cairn.waiting_files import Changed, Role, WaitingFiles, give_to
 
@@ -234,16 +247,10 @@ class Rewriting:
 
     def _require(self, expected: Content | None, folder: int, name: str, path: str) -> None:
         """The last look before a change. Raises Changed when something else stands there, or will in a moment."""
-        if not _holds(folder, name, path, expected):
-            raise Changed(path)
         if expected is not None and expected.kind is EntryKind.FILE:
-            try:
-                with opened_in(folder, name, READ) as handle:
-                    require_unlocked(handle)
-                    with unwritten(handle):
-                        pass
-            except InUse as use:
-                raise Changed(path, use.how) from None
+            _require_file(expected, folder, name, path)
+        elif not _holds(folder, name, path, expected):
+            raise Changed(path)
         self._touched.add(path)
 
     @staticmethod
@@ -304,6 +311,20 @@ def _stands(now: Content | None, expected: Content | None, edit: Edit) -> bool:
     if _is_folder(now) and _is_folder(expected) and not edit.only_mode:
         return True
     return same(now, expected)
+
+
+def _require_file(expected: Content, folder: int, name: str, path: str) -> None:
+    try:
+        with opened_file(folder, name, path) as handle:
+            if not same(found_at(handle, path).content, expected):
+                raise Changed(path)
+            require_unlocked(handle)
+            with unwritten(handle):
+                pass
+    except Unusual:
+        raise Changed(path) from None
+    except InUse as use:
+        raise Changed(path, use.how) from None
 
 
 def _holds(folder: int, name: str, path: str, expected: Content | None) -> bool:

@@ -28,8 +28,10 @@ from cairn.project_files import (
     ProjectFiles,
     Unusual,
     folders_above,
+    found_at,
     look_in,
     naming,
+    opened_file,
     opened_in,
     same,
     write_all,
@@ -242,8 +244,9 @@ def _delete_unchanged(folder: int, name: str, path: str, expected: Content) -> N
         _require_same(folder, name, path, expected)
         os.unlink(name, dir_fd=folder)
         return
-    with opened_in(folder, name, READ) as handle, unwritten(handle) as require_undisturbed:
-        _require_same(folder, name, path, expected)
+    with opened_file(folder, name, path) as handle, unwritten(handle) as require_undisturbed:
+        if not same(found_at(handle, path).content, expected):
+            raise Changed(path)
         require_undisturbed()
         os.unlink(name, dir_fd=folder)
 
