@@ -17,6 +17,8 @@ from cairn.changes import EntryKind
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
 from cairn.overlay import Entry, Overlay
+from cairn.permission import Permission
+from cairn.policy import Policy
 from cairn.program import AtLimit, Limits, Submission
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.progress import CallMade, Observer, unobserved
@@ -52,8 +54,8 @@ class ProgramFiles(Protocol):
         """A file's whole new content; ValueError for a .py file that would no longer parse."""
         ...
 
-    def entry(self, path: str, *, as_name: str = ...) -> Entry | None:
-        """What stands at a path; a link is not followed."""
+    def entry(self, path: str, *, as_name: str = ..., to_write: bool = ...) -> Entry | None:
+        """What stands at a path; a link is not followed. `to_write`: PermissionError if it may not be written."""
         ...
 
     def list_folder(self, path: str, *, as_name: str = ...) -> list[Entry]:
@@ -116,6 +118,7 @@ def create_external_functions(
     limits: Limits,
     observe: Observer = unobserved,
     recipe: Callable[[str], str] = no_recipe,
+    policy: Policy | None = None,
 ) -> BoundFunctions:
     """The functions of one task. A task that goes on counts the questions that its journal has answers to.
 
@@ -130,7 +133,7 @@ def create_external_functions(
         kept=journal.kept_answers(unused=True),
         keep=journal.keep_answer,
     )
-    return BoundFunctions(overlay, journal, questions, observe, limits, recipe)
+    return BoundFunctions(overlay, journal, questions, observe, limits, recipe, policy)
 
 
 class BoundFunctions:
@@ -144,18 +147,21 @@ class BoundFunctions:
         observe: Observer,
         limits: Limits | None = None,
         recipe: Callable[[str], str] = no_recipe,
+        policy: Policy | None = None,
     ) -> None:
         self.stubs = type_stubs()
         self.names = frozenset(_functions())
         self.submission: Submission | None = None
-        self.files: ProgramFiles = _JournaledFiles(overlay, self.run)
+        self._permission = Permission(policy or Policy(), overlay)
+        judged = self._permission.overlay
+        self.files: ProgramFiles = _JournaledFiles(judged, self.run, self._permission.require_writable)
         self._overlay = overlay
         self._journal = journal
         self._questions = questions
         self._observe = observe
         self._limits = limits
         self._files_at_most: int | None = None
-        self._functions = TaskFunctions(overlay, questions, self._submit, recipe)
+        self._functions = TaskFunctions(judged, questions, self._submit, recipe)
 
     @property
     def drafts(self) -> int:
@@ -207,7 +213,7 @@ class BoundFunctions:
             self._journal.require_held()
             self._require_call_left(name)
             try:
-                result = effect()
+                result = self._permission.carried_out(name, arguments, effect)
                 self._require_room(name)
             except FOR_PROGRAMS as error:
                 failure = error
@@ -265,6 +271,7 @@ class BoundFunctions:
         failure: Exception | None = None
         result: object = None
         try:
+            self._permission.require_call(name)
             result = await function(**arguments)
         except FOR_PROGRAMS as error:
             failure = error
@@ -286,9 +293,10 @@ class BoundFunctions:
 class _JournaledFiles:
     """`ProgramFiles` over an overlay, through the same records as the functions."""
 
-    def __init__(self, overlay: Overlay, run: Callable[..., Any]) -> None:
+    def __init__(self, overlay: Overlay, run: Callable[..., Any], require_writable: Callable[[str], None]) -> None:
         self._overlay = overlay
         self._run = run
+        self._require_writable = require_writable
 
     def read_bytes(self, path: str, *, as_name: str = "Path.read_bytes") -> bytes:
         return self._result(as_name, path, lambda: self._overlay.read(path))
@@ -300,8 +308,13 @@ class _JournaledFiles:
 
         self._run(as_name, {"path": path, "data": data}, write)
 
-    def entry(self, path: str, *, as_name: str = "Path.stat") -> Entry | None:
-        return self._result(as_name, path, lambda: self._overlay.entry(path), _plain_entry, _entry, looks_around=True)
+    def entry(self, path: str, *, as_name: str = "Path.stat", to_write: bool = False) -> Entry | None:
+        def look() -> Entry | None:
+            if to_write:
+                self._require_writable(path)
+            return self._overlay.entry(path)
+
+        return self._result(as_name, path, look, _plain_entry, _entry, looks_around=True)
 
     def list_folder(self, path: str, *, as_name: str = "Path.iterdir") -> list[Entry]:
         look = partial(self._overlay.list_folder, path)

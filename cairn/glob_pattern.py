@@ -7,6 +7,7 @@ number of folders. Case counts, and names that begin with a dot are like any oth
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,10 +24,15 @@ class GlobPattern:
     folder: str
     literal: str | None
     expression: re.Pattern[str]
+    above: re.Pattern[str]
 
     def matches(self, path: str) -> bool:
         """True when the whole path fits."""
         return self.expression.fullmatch(path) is not None
+
+    def may_hold(self, folder: str) -> bool:
+        """True when something below the folder could fit."""
+        return folder == "." or self.above.fullmatch(folder) is not None
 
 
 @lru_cache(maxsize=64)
@@ -42,8 +48,12 @@ def glob_pattern(pattern: str) -> GlobPattern:
     if pattern.endswith("/"):
         cleaned += "/**"
     literal = None if _MAGIC.search(cleaned) else cleaned
-    expressions = "|".join(_path_expression(one) for one in _alternatives(cleaned))
-    return GlobPattern(_fixed_folder(cleaned), literal, re.compile(expressions, re.DOTALL))
+    choices = _alternatives(cleaned)
+    expressions = "|".join(_path_expression(one) for one in choices)
+    above = "|".join(each for one in choices for each in _above(one))
+    return GlobPattern(
+        _fixed_folder(cleaned), literal, re.compile(expressions, re.DOTALL), re.compile(above or "(?!)", re.DOTALL)
+    )
 
 
 def _fixed_folder(pattern: str) -> str:
@@ -88,6 +98,20 @@ def _path_expression(pattern: str) -> str:
     head = "".join(f"{name}/" for name in first)
     body = "".join(f"(?>(?:[^/]+/)*?{'/'.join(names)}/)" for names in middle if names)
     return f"{head}{body}(?:[^/]+/)*{'/'.join(last) or '[^/]+'}"
+
+
+def _above(pattern: str) -> Iterator[str]:
+    """An expression for each folder that the pattern's matches are below."""
+    names: list[str] = []
+    *folders, last = pattern.split("/")
+    for part in [*folders, *([last] if last == "**" else [])]:
+        if part == "**":
+            yield "/".join([*names, ".+"])
+            if names:
+                yield "/".join(names)
+            return
+        names.append(_name_expression(part))
+        yield "/".join(names)
 
 
 def _name_expression(part: str) -> str:

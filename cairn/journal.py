@@ -482,7 +482,8 @@ def _shown_json(value: object) -> str:
 
 
 def _error_text(error: BaseException) -> str:
-    return _storable(f"{type(error).__name__}: {error}")
+    kind = "PermissionError" if isinstance(error, program_errors.Denied) else type(error).__name__
+    return _storable(f"{kind}: {error}")
 
 
 def _storable(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cairn import git_diff
 from cairn.changes import ChangeSet
 from cairn.errors import CairnError, Conflict
+from cairn.policy import Policy
 from cairn.program import CallRecord, Finished, LimitReached, Step
 from cairn.review import Review
 from cairn.task import Task, TaskStatus
@@ -95,7 +96,19 @@ def review_json(review: Review) -> dict[str, Any]:
         "steps": [step_json(step) for step in review.steps],
         "calls": len(review.calls),
         "drafts": review.drafts,
+        "policy": policy_json(review.policy),
         "spent": asdict(review.spent) | {"money": review.spent.money},
+    }
+
+
+def policy_json(policy: Policy) -> dict[str, Any]:
+    """What a task may do, its rules as they stand in settings; `only` is null where all paths may be changed."""
+    return {
+        "deny": [str(rule) for rule in policy.deny],
+        "ask": [str(rule) for rule in policy.ask],
+        "allow": [str(rule) for rule in policy.allow],
+        "default": str(policy.default),
+        "only": None if policy.only is None else list(policy.only),
     }
 
 

@@ -64,6 +64,10 @@ class MemoryOverlay:
             raise ValueError(f"'{path}' is not a symlink")
         return content.data.decode()
 
+    def leads_to(self, path: str, *, follow: bool = True) -> str:
+        """The path with the links on the way followed."""
+        return self._resolve(path, follow=follow)
+
     def list_folder(self, path: str, *, include_ignored: bool = False) -> list[Entry]:
         """A folder's entries, sorted."""
         place, tree = self._folder(path), self._tree()

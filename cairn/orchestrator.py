@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,8 @@ from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, unde
 from cairn.journal import Journal, TakenOver, copy_first_steps
 from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.overlay import AgentFSOverlay, Overlay
+from cairn.permission import is_hidden
+from cairn.policy import Policy, in_words
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
@@ -185,7 +188,7 @@ class Orchestrator:
         source = self._parts.source(origin, settings)
         return source.label if origin.source == "model" else ""
 
-    def first_prompt(self, request: str, asked: Asked) -> tuple[str, str]:
+    def first_prompt(self, request: str, asked: Asked, options: Mapping[str, str] | None = None) -> tuple[str, str]:
         """The system prompt and the first message that a model would get; nothing is kept, nobody is asked."""
         from cairn.external_functions import function_reference
 
@@ -194,8 +197,10 @@ class Orchestrator:
             TaskFile.create(Path(folder, "task.db"), base=self.project.root) as file,
         ):
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=self.settings.limits.file_bytes)
-            known = self._recipes().offered
-            told = [(each.heading, each.text) for each in sections(overlay, request, asked, known)]
+            policy = self.settings.with_options(options or {}).policy.policy()
+            hides = partial(is_hidden, policy, overlay, "read_file")
+            found = sections(overlay, request, asked, self._recipes().offered, hides=hides)
+            told = [*in_words(policy), *((each.heading, each.text) for each in found)]
         limits = self.settings.limits.limits()
         return prompts.system_prompt(function_reference(), limits), prompts.task_message(request, told)
 
@@ -316,8 +321,15 @@ class Orchestrator:
             paused = PausedModels(pauses, patient=patient)
             account = self._account(task, work, (day, paused), settings, observe)
             answering = None if model is None else account.metered(watched(model, observe), "question")
+            policy = settings.policy.policy()
             functions = create_external_functions(
-                work.overlay, work.journal, answering, limits, observe, lambda name: self._recipes().text_of(name)
+                work.overlay,
+                work.journal,
+                answering,
+                limits,
+                observe,
+                lambda name: self._recipes().text_of(name),
+                policy,
             )
             seen = surroundings(work.file, task)
             dumps = TaskDumps(work.file, work.journal)
@@ -332,7 +344,7 @@ class Orchestrator:
                     record=work.journal.record_message,
                     changed=lambda: work.overlay.changes().paths,
                     answered=work.journal.answers,
-                    opening=self._opening(work, task) if source.answers else (),
+                    opening=self._opening(work, task, policy) if source.answers else (),
                     metered=lambda model: account.metered(model, "program"),
                 )
                 talk = Conversation(task, source, session, work.journal, context, observe, self._clock)
@@ -381,9 +393,10 @@ class Orchestrator:
             limits, settings.prices, keep, spent=before, day=day, paused=paused, task=task.id, observe=observe
         )
 
-    def _opening(self, work: Workspace, task: Task) -> list[tuple[str, str]]:
-        known = self._recipes().offered
-        return [(each.heading, each.text) for each in opening(work.file, work.overlay, task.request, known)]
+    def _opening(self, work: Workspace, task: Task, policy: Policy) -> list[tuple[str, str]]:
+        hides = partial(is_hidden, policy, work.overlay, "read_file")
+        found = opening(work.file, work.overlay, task.request, self._recipes().offered, hides=hides)
+        return [*in_words(policy), *((each.heading, each.text) for each in found)]
 
     def _recipes(self) -> Library:
         from cairn.recipe_library import library
@@ -419,6 +432,7 @@ class Orchestrator:
         """Reads the task's file and compares it with the project as it is now; writes nothing."""
         if not self._path(task.id).exists():
             return Review(task, None, ChangeSet())
+        settings = self.settings.with_options(task.options)
         with self._workspace(task) as work:
             whole = work.overlay.changes()
             taken = self._taken(task)
@@ -437,7 +451,8 @@ class Orchestrator:
                 whole=whole,
                 accepted=taken.paths,
                 drafts=_count(work.file.kv_get(DRAFTS)),
-                limits=self.settings.with_options(task.options).limits.limits(),
+                limits=settings.limits.limits(),
+                policy=settings.policy.policy(),
                 spent=task_spending(work.file),
             )
 
@@ -548,10 +563,17 @@ class Orchestrator:
             operation = every[operation.undoes]
         return every[operation.id]
 
-    def retry(self, task: Task, *, because: str = "", held_by: Owner | None = None) -> Task:
+    def retry(
+        self,
+        task: Task,
+        *,
+        because: str = "",
+        options: Mapping[str, str] | None = None,
+        held_by: Owner | None = None,
+    ) -> Task:
         """A new task with the same request and origin; an old one that was in review is rejected in its favour.
 
-        A model is told why the old one was rejected, or `because`.
+        A model is told why the old one was rejected, or `because`. `options` replace those of the old one.
         """
         if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
@@ -560,7 +582,7 @@ class Orchestrator:
             task.request,
             task.origin,
             retry_of=task.id,
-            options=task.options,
+            options={**task.options, **(options or {})},
             asked=asked,
             terms=task.terms.again(),
             held_by=held_by,

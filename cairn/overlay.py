@@ -49,6 +49,10 @@ class Overlay(Protocol):
         """What the link says, as it stands; ValueError for anything but a link."""
         ...
 
+    def leads_to(self, path: str, *, follow: bool = True) -> str:
+        """The path with the links on the way followed, and the last one too if `follow`; nothing need stand there."""
+        ...
+
     def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
         """The whole content; makes folders above, keeps an existing file's mode, writes through a link."""
         ...
@@ -165,6 +169,11 @@ class AgentFSOverlay:
         if place.kind is not EntryKind.SYMLINK:
             raise ValueError(f"'{path}' is a {place.kind}, not a symlink")
         return self._view.target(place)
+
+    def leads_to(self, path: str, *, follow: bool = True) -> str:
+        """The path with the links on the way followed; what they say is captured, so that it stays so."""
+        place = self._view.resolve(path, follow=follow, pin=True)
+        return place.path
 
     def list_folder(self, path: str, *, include_ignored: bool = False) -> list[Entry]:
         """A folder's entries, sorted; what the task made is always among them."""

@@ -52,6 +52,17 @@ class OverlayContract:
 
     # ── reading ──
 
+    def test_a_path_leads_where_its_links_lead_also_to_what_is_not_there_yet(self, tmp_path: Path) -> None:
+        root, overlay = self.start(tmp_path, src__a=b"")
+        (root / "door").symlink_to("src")
+        (root / "src/back").symlink_to("../src/a")
+        (root / "out").symlink_to(tmp_path)
+        assert [overlay.leads_to(path) for path in ("src/a", "door/new/b", "door/back", "door")] == [
+            *("src/a", "src/new/b", "src/a", "src")
+        ]
+        assert [overlay.leads_to(path, follow=False) for path in ("door", "door/back")] == ["door", "src/back"]
+        assert refusal(PermissionError, overlay.leads_to, "out/x")
+
     def test_reads_what_the_project_has_byte_for_byte(self, tmp_path: Path) -> None:
         contents = {
             "bin": bytes(range(256)) * 300,

@@ -8,11 +8,18 @@ import json
 FOR_PROGRAMS = (OSError, ValueError, TypeError, RuntimeError)
 
 MESSAGE_CHARS = 4_000  # of an error handed to a program
+_DENIED = "denied"
 
 _NARROWER = (
     *(FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, TimeoutError),
     *(UnicodeDecodeError, UnicodeEncodeError, NotImplementedError, RecursionError),
 )
+
+
+class Denied(PermissionError):
+    """What a person, a policy or the task's own bounds did not permit: nothing was done, and a replay does nothing."""
+
+
 _KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (*_NARROWER, *FOR_PROGRAMS)}
 
 
@@ -24,13 +31,14 @@ def crossing(error: BaseException) -> tuple[str, str]:
 
 def written(error: BaseException) -> str:
     """JSON from which `read` makes an error that a program cannot tell from the first one."""
-    return json.dumps(crossing(error))
+    kind, message = crossing(error)
+    return json.dumps([kind, message, _DENIED] if isinstance(error, Denied) else [kind, message])
 
 
 def read(text: str) -> Exception:
     """The error that `written` was given, as far as a program sees it."""
-    kind, message = json.loads(text)
-    return made(str(kind), str(message))
+    kind, message, *more = json.loads(text)
+    return Denied(str(message)) if more == [_DENIED] else made(str(kind), str(message))
 
 
 def made(kind: str, message: str) -> Exception:

@@ -22,7 +22,7 @@ from cairn.journal import Journal
 from cairn.overlay import AgentFSOverlay
 from cairn.pinned_base import copy_pins
 from cairn.program import CodeFailed, ExecutionResult, Finished, Limits, Program, Step, Submission
-from cairn.program_errors import FOR_PROGRAMS, crossing
+from cairn.program_errors import FOR_PROGRAMS, Denied, crossing
 from cairn.program_lint import bound_names, parse
 from cairn.progress import Observer, StepEnded, StepStarted, unobserved
 from cairn.recalled_calls import Divergence, Recalled
@@ -207,6 +207,8 @@ class ReplayedFunctions(BoundFunctions):
         return recalled
 
     def _perform(self, name: str, recalled: Recalled, effect: Callable[[], object]) -> None:
+        if isinstance(recalled.error, Denied):
+            return
         try:
             with self._overlay.transaction():
                 now = pack(effect(), blob_digest)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from cairn.changes import ChangeKind, ChangeSet
 from cairn.dangerous_paths import Danger
 from cairn.metering import Spent
+from cairn.policy import Policy
 from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
 from cairn.task import Task
 
@@ -48,6 +49,7 @@ class Review:
     now. `left_behind` stays on disk in folders that the task deleted or moved. `dangers` are the changed paths that
     accept wants named. `limits` are the task's, by today's settings. `drafts` counts the answers of
     ask_llm that a draft model wrote. `spent` is what all calls of models took.
+    `policy` is the task's, by today's settings.
     """
 
     task: Task
@@ -64,6 +66,7 @@ class Review:
     limits: Limits = field(default_factory=Limits)
     drafts: int = 0
     spent: Spent = field(default_factory=Spent)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def claims(self) -> Claims:

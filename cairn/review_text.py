@@ -11,6 +11,7 @@ from cairn import git_diff
 from cairn.changes import ChangeSet
 from cairn.console import Console, one_line, printable
 from cairn.dangerous_paths import naming, not_allowed
+from cairn.policy import Action
 from cairn.program import CodeFailed, Finished, Step
 from cairn.progress_lines import describe_result, duration
 from cairn.review import Review
@@ -262,8 +263,21 @@ def full(review: Review, console: Console) -> Iterator[str]:
     yield f"Task:     {printable(task.request)}"
     yield f"Created:  {_when(task.created_at)}" + (f"   retry of {task.retry_of}" if task.retry_of else "")
     yield f"Used:     {used(review)}"
+    yield from bounds(review)
     if named := dangers(review, console):
         yield f"\n{named}"
+
+
+def bounds(review: Review) -> Iterator[str]:
+    """What the task may do, where that is less than everything."""
+    rules = review.policy
+    if rules.only is not None:
+        yield f"May only change: {printable(', '.join(rules.only))}"
+    if rules.deny or rules.ask or rules.default is not Action.ALLOW:
+        parts = [*(f"deny {rule}" for rule in rules.deny), *(f"ask {rule}" for rule in rules.ask)]
+        if rules.default is not Action.ALLOW:
+            parts += [*(f"allow {rule}" for rule in rules.allow), f"else {rules.default}"]
+        yield f"Policy:   {printable(', '.join(parts))}"
 
 
 def used(review: Review) -> str:

@@ -127,7 +127,7 @@ class SandboxFiles:
         gathered = self._writing.get(path)
         if gathered is not None and keep:
             return
-        there = self._files.entry(path, as_name="open")
+        there = self._files.entry(path, as_name="open", to_write=True)
         if there is not None and there.kind is EntryKind.DIRECTORY:
             raise IsADirectoryError(f"'{path}' is a folder")
         old = b""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Protocol
 
 from cairn.glob_pattern import glob_pattern
 from cairn.metering import Price, Prices, Rate, Rates
+from cairn.policy import CALLS, PolicyRule, meant, rule_of
 
 
 class Refused(Exception):
@@ -86,11 +88,55 @@ class Counts:
         table = dict(word.partition("=")[::2] for word in value.split()) if isinstance(value, str) else value
         if not isinstance(table, Mapping):
             raise Refused("a table of names with a number each", value)
+        if unknown := next((name for name in table if name not in CALLS), None):
+            near = meant(unknown, CALLS)
+            raise Refused(f"a table of functions with a number each: there is no '{unknown}'{near}", value)
         number = Whole(0, self.most)
         try:
             return {name: number.parse(table[name]) for name in sorted(table)}
         except Refused as refused:
             raise Refused(f"{refused.wanted} for each name", refused.value) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A list of calls that a policy is about; a text has them apart by blanks, or line by line."""
+
+    def parse(self, value: object) -> tuple[PolicyRule, ...]:
+        """Each once, sorted: their order says nothing."""
+        items = _items(value)
+        if items is None:
+            raise Refused('a list of calls, such as ["ask_llm", "write(secrets/**)"]', value)
+        found: set[PolicyRule] = set()
+        for number, item in enumerate(items):
+            if not isinstance(item, str):
+                raise Refused("a text, in quotes", item, number)
+            try:
+                found.add(rule_of(item))
+            except ValueError as error:
+                raise Refused(f"NAME or NAME(GLOB): {error}", item, number) from None
+        return tuple(sorted(found, key=str))
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few words."""
+
+    words: type[StrEnum]
+
+    def parse(self, value: object) -> StrEnum:
+        """In the words' own type."""
+        try:
+            return self.words(str(value))
+        except ValueError:
+            raise Refused(f"one of {', '.join(self.words)}", value) from None
+
+
+def _items(value: object) -> Sequence[object] | None:
+    """A list's items, or a text's; None for anything else."""
+    if isinstance(value, str):
+        return [line for line in value.splitlines() if line.strip()] if "\n" in value else value.split()
+    return value if isinstance(value, Sequence) and not isinstance(value, bytes) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +186,12 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Paths and globs in a list; a text has them apart by blanks."""
+    """Paths and globs in a list; a text has them apart by blanks, or line by line."""
 
     def parse(self, value: object) -> tuple[str, ...]:
         """Each of them can be matched later on."""
-        items = value.split() if isinstance(value, str) else value
-        if not isinstance(items, Sequence):
+        items = _items(value)
+        if items is None:
             raise Refused("a list of paths or globs", value)
         for number, item in enumerate(items):
             if not isinstance(item, str):
@@ -154,7 +200,7 @@ class Patterns:
                 glob_pattern(item)
             except (ValueError, PermissionError) as error:
                 raise Refused(f"a list of paths or globs: {error}", value) from None
-        return tuple(items)
+        return tuple(str(item) for item in items)
 
 
 def _number(value: object) -> float | None:

@@ -13,8 +13,22 @@ from typing import Any
 
 from cairn.errors import UsageProblem
 from cairn.metering import Prices, Rates
+from cairn.policy import Action, Policy, PolicyRule
 from cairn.program import Limits
-from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, RateTable, Real, Refused, Rule, Whole
+from cairn.setting_rules import (
+    Counts,
+    Name,
+    OneOf,
+    OrNone,
+    Patterns,
+    PriceTable,
+    RateTable,
+    Real,
+    Refused,
+    Rule,
+    Rules,
+    Whole,
+)
 
 PROJECT_FILE = "cairn.toml"
 _DEFAULTS = Limits()
@@ -28,6 +42,10 @@ def _setting(default: object, rule: Rule, description: str) -> Any:
 
 def _told(rule: Rule, description: str) -> dict[str, object]:
     return {"rule": rule, "description": description}
+
+
+def _added(rule: Rule, description: str) -> dict[str, object]:
+    return {**_told(rule, description), "adds": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,30 @@ class AcceptSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What programs may do; `deny` and `ask` of all layers add up, so that none can take another's back."""
+
+    deny: tuple[PolicyRule, ...] = field(
+        default=(), metadata=_added(Rules(), 'calls that are refused, such as ["ask_llm", "write(secrets/**)"]')
+    )
+    ask: tuple[PolicyRule, ...] = field(
+        default=(), metadata=_added(Rules(), 'calls that wait for a person, such as ["delete_file", "write(*.toml)"]')
+    )
+    allow: tuple[PolicyRule, ...] = _setting(
+        (), Rules(), 'calls that are allowed where default is not, such as ["look", "read", "write(src/**)"]'
+    )
+    default: Action = field(
+        default=Action.ALLOW,
+        metadata=_told(OneOf(Action), "what becomes of a call that no rule names: allow, ask or deny"),
+    )
+    only: tuple[str, ...] = _setting((), Patterns(), 'paths that may be changed, such as ["src/**"]; empty: all')
+
+    def policy(self) -> Policy:
+        """The same as the model layer's value."""
+        return Policy(self.deny, self.ask, self.allow, self.default, self.only or None)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set; immutable once loaded."""
 
@@ -168,6 +210,7 @@ class Settings:
     retry: RetrySettings = field(default_factory=RetrySettings)
     accept: AcceptSettings = field(default_factory=AcceptSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
 
     @classmethod
     def load(cls, root: Path, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
@@ -197,6 +240,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "retry": RetrySettings,
     "accept": AcceptSettings,
     "keep": KeepSettings,
+    "policy": PolicySettings,
 }
 
 
@@ -275,7 +319,9 @@ def _parsed(section: Any, values: Mapping[str, Any], origin: str, prefix: str = 
         if name not in known:
             raise _unknown(name, prefix, tuple(known), origin)
         try:
-            parsed[name] = _joined(getattr(section, name), known[name].metadata["rule"].parse(value))
+            read = known[name].metadata["rule"].parse(value)
+            before = getattr(section, name)
+            parsed[name] = _sum(before, read) if known[name].metadata.get("adds") else _joined(before, read)
         except Refused as refused:
             raise _refused(f"{prefix}{name}", origin, refused) from None
     return parsed
@@ -288,6 +334,10 @@ def _joined(before: object, value: object) -> object:
     if isinstance(before, Rates) and isinstance(value, Rates):
         return Rates({**before.of, **value.of})
     return {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+
+
+def _sum(before: tuple[object, ...], more: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(sorted({*before, *more}, key=str))
 
 
 def _refused(key: str, origin: str, refused: Refused) -> UsageProblem:
@@ -339,4 +389,6 @@ def _written(default: Any) -> str:
         return '""'
     if isinstance(default, Mapping | Prices | Rates):
         return "{}"
+    if isinstance(default, Action):
+        return f'"{default}"'
     return "[]" if default == () else str(default)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,8 @@ CUT = "..."
 RECIPES_CHARS = 2_000
 RECIPE_CHARS = 160  # of one
 WORDS_SEARCHED = 6
+
+Hides = Callable[[str], bool]
 
 ASKED_KEY = "cairn.asked"
 CONTEXT_KEY = "cairn.context"
@@ -90,28 +92,40 @@ class Section:
 
 
 def opening(
-    file: TaskFile, overlay: Overlay, request: str, recipes: Sequence[tuple[str, str]] = ()
+    file: TaskFile,
+    overlay: Overlay,
+    request: str,
+    recipes: Sequence[tuple[str, str]] = (),
+    *,
+    hides: Hides = lambda _: False,
 ) -> tuple[Section, ...]:
     """What a task's model is told before the task; made the first time, and the same from then on."""
     kept: Any = file.kv_get(CONTEXT_KEY)
     if isinstance(kept, list):
         return tuple(Section(str(heading), str(text)) for heading, text in kept)
-    found = sections(overlay, request, kept_asked(file), recipes)
+    found = sections(overlay, request, kept_asked(file), recipes, hides=hides)
     told: list[JSON] = [[section.heading, section.text] for section in found]
     file.kv_set(CONTEXT_KEY, told)
     return found
 
 
 def sections(
-    overlay: Overlay, request: str, asked: Asked, recipes: Sequence[tuple[str, str]] = ()
+    overlay: Overlay,
+    request: str,
+    asked: Asked,
+    recipes: Sequence[tuple[str, str]] = (),
+    *,
+    hides: Hides = lambda _: False,
 ) -> tuple[Section, ...]:
     """The parts in the order a model reads them; each is left out where there is nothing to say.
 
-    `recipes` are names with descriptions.
+    `recipes` are names with descriptions. Of a file that `hides` is true of, only the name is shown, unless a person
+    attached it.
     """
     files = [path for path in overlay.walk(".") if _is_worth_naming(path)]
-    found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, files, asked.folder)]
-    ranked = _ranked(overlay, files, request, asked.folder)
+    shown = [path for path in files if not hides(path)]
+    found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, shown, asked.folder)]
+    ranked = _ranked(overlay, shown, request, asked.folder)
     found.append(Section(_map_heading(len(files)), _map(overlay, files, ranked)))
     found.append(Section(_RECIPES, _recipe_list(recipes)))
     return tuple(section for section in found if section.text.strip())

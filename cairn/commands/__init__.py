@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+only_paths = click.option(
+    "--only", "only", metavar="GLOB", multiple=True, help="Refuse changes outside of these paths; repeatable."
+)
 task_argument = click.argument("task_id", metavar="[ID]", required=False)
 
 

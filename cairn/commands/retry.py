@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
-from cairn.commands.run import carry_out
+from cairn.commands import Chosen, as_json, named_task, only_paths, opened, task_argument
+from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
 from cairn.queue import Owner
 from cairn.task import TaskStatus
@@ -14,11 +14,20 @@ from cairn.task import TaskStatus
 @click.command("retry")
 @task_argument
 @click.option("--because", metavar="TEXT", default="", help="What was wrong; the model that tries again is told.")
+@only_paths
 @click.option("--accept", "accept", is_flag=True, help="Accept at once when nothing conflicts.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, task_id: str | None, because: str, accept: bool, verbose: bool, as_json: bool) -> int:
+def command(
+    chosen: Chosen,
+    task_id: str | None,
+    because: str,
+    only: tuple[str, ...],
+    accept: bool,
+    verbose: bool,
+    as_json: bool,
+) -> int:
     """Run a task again from today's files.
 
     It gets a new id. A task that was in review is rejected in its favour. The reason of an earlier rejection is told to
@@ -28,5 +37,6 @@ def command(chosen: Chosen, task_id: str | None, because: str, accept: bool, ver
     open_to_retry = (TaskStatus.IN_REVIEW, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.REJECTED)
     with opened(chosen, console) as orchestrator:
         old = named_task(orchestrator, task_id, open_to_retry, "retry")
-        task = orchestrator.retry(old, because=because, held_by=Owner.this_process())
+        own = options_of(None, (), only)
+        task = orchestrator.retry(old, because=because, options=own, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

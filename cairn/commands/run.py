@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, opened
+from cairn.commands import Chosen, as_json, only_paths, opened
 from cairn.console import Console, printable
 from cairn.errors import CairnError, Conflict, Interrupted, TaskFailed, UsageProblem
 from cairn.queue import Owner
@@ -35,6 +35,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="Hand this file to the model with the task.")
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
+@only_paths
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
@@ -52,6 +53,7 @@ def command(
     files: tuple[str, ...],
     text_model: str | None,
     limits: tuple[str, ...],
+    only: tuple[str, ...],
     accept: bool,
     dry_run: bool,
     new: bool,
@@ -73,7 +75,7 @@ def command(
     console = Console(as_json=as_json)
     request = None if recipe else _sentence(words)
     program = None if recipe else program_of(request, code)
-    options = options_of(text_model, limits)
+    options = options_of(text_model, limits, only)
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         if recipe is not None:
             request, origin = by_recipe(orchestrator, recipe, words, code)
@@ -89,7 +91,7 @@ def command(
             origin = origin_for(request or "", orchestrator.settings, os.environ, known)
         asked = asked_for(orchestrator, chosen, origin, files)
         if dry_run:
-            return _show_prompt(orchestrator, console, request or "", origin, asked)
+            return _show_prompt(orchestrator, console, request or "", origin, asked, options)
         if detach:
             return _queue(orchestrator, console, request or "", origin, options, asked, accept=accept)
         task = None if new else orchestrator.interrupted(request or "", origin)
@@ -201,11 +203,18 @@ def _attachment(root: Path, path: Path, name: str) -> Attachment:
         raise UsageProblem(f"{name} cannot be attached.", f"{error}.", "Name a readable text file.") from None
 
 
-def _show_prompt(orchestrator: Orchestrator, console: Console, request: str, origin: CodeOrigin, asked: Asked) -> int:
+def _show_prompt(
+    orchestrator: Orchestrator,
+    console: Console,
+    request: str,
+    origin: CodeOrigin,
+    asked: Asked,
+    options: dict[str, str],
+) -> int:
     if origin.source != "model":
         who = f"recipe {origin.name}" if origin.source == "recipe" else f"program {origin.name}"
         raise UsageProblem(f"No model would be asked: the {who} does this task.", fix="-m MODEL   names a model.")
-    system, first = orchestrator.first_prompt(request, asked)
+    system, first = orchestrator.first_prompt(request, asked, options)
     if console.as_json:
         console.json({"model": origin.name, "system": system, "prompt": first})
     console.write(f"{printable(system)}\n\n{'-' * 72}\n\n{printable(first)}")
@@ -243,7 +252,7 @@ def by_recipe(
     return " ".join([f"recipe {name}", *words]), recipe_origin(recipe, given)
 
 
-def options_of(text_model: str | None, limits: Sequence[str]) -> dict[str, str]:
+def options_of(text_model: str | None, limits: Sequence[str], only: Sequence[str] = ()) -> dict[str, str]:
     """The settings that flags give for one task alone. Raises UsageProblem for a limit without a value."""
     options: dict[str, str] = {}
     for setting in limits:
@@ -251,6 +260,8 @@ def options_of(text_model: str | None, limits: Sequence[str]) -> dict[str, str]:
         if not equals or not value:
             raise UsageProblem(f"--limit {setting} says no value.", fix="Write it as --limit seconds=5.")
         options[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
+    if only:
+        options["policy.only"] = "".join(f"{glob}\n" for glob in only)  # lines, so that a glob may have blanks
     return options | ({"text_model": text_model} if text_model else {})
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cairn.errors import UsageProblem
 from cairn.metering import Price, Prices
+from cairn.policy import Action
 from cairn.program import Limits
 from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, Real, Refused, Whole
 from cairn.settings import BudgetSettings, Settings, commented_file
@@ -80,6 +81,16 @@ def test_an_unknown_setting_names_its_neighbour(root, environ):
         ("[limits]\ncalls_of = 5\n", "The setting limits.calls_of in FILE cannot be 5."),
         ("[limits.calls_of]\nwrite_file = -1\n", "The setting limits.calls_of in FILE cannot be -1."),
         ('[limits]\ncalls_of = "write_file"\n', "The setting limits.calls_of in FILE cannot be ''."),
+        ("[limits.calls_of]\nwrite_fil = 1\n", "The setting limits.calls_of in FILE cannot be {'write_fil': 1}."),
+        ('[policy]\ndeny = ["write_fil"]\n', "The setting policy.deny.0 in FILE cannot be 'write_fil'."),
+        (
+            '[policy]\nask = ["log", "ask_llm(src/**)"]\n',
+            "The setting policy.ask.1 in FILE cannot be 'ask_llm(src/**)'.",
+        ),
+        ("[policy]\nallow = [5]\n", "The setting policy.allow.0 in FILE cannot be 5."),
+        ("[policy]\ndeny = 5\n", "The setting policy.deny in FILE cannot be 5."),
+        ('[policy]\ndefault = "refuse"\n', "The setting policy.default in FILE cannot be 'refuse'."),
+        ('[policy]\nonly = ["../x"]\n', "The setting policy.only in FILE cannot be ['../x']."),
         ("[budget]\ntasks_at_once = 0\n", "The setting budget.tasks_at_once in FILE cannot be 0."),
         ("prices = 5\n", "The setting prices in FILE cannot be 5."),
         ("[prices]\na = {input = 1}\n", "The setting prices in FILE cannot be {'input': 1}."),
@@ -120,6 +131,26 @@ def test_a_table_is_overruled_name_by_name(root, environ):
     assert loaded.prices == Prices({"gpt-*": Price(1, 2), "mine": Price(0, 0)})
     environ["CAIRN_LIMITS_CALLS_OF"] = "write_file=1 ask_llm=2"
     assert Settings.load(root, environ).limits.calls_of == {"write_file": 1, "delete_file": 0, "ask_llm": 2}
+
+
+def test_denials_and_questions_of_all_layers_add_up_and_the_rest_is_overruled(root, environ):
+    (root / "pyproject.toml").write_text('[tool.cairn.policy]\ndeny = ["ask_llm"]\nask = ["*"]\nallow = ["read"]\n')
+    (root / "cairn.toml").write_text('[policy]\ndeny = ["write(.env)", "ask_llm"]\nask = []\nallow = ["look"]\n')
+
+    loaded = Settings.load(root, environ | {"CAIRN_POLICY_DEFAULT": "deny"}, {"policy.only": "a b/**\n"}).policy
+
+    assert [str(rule) for rule in loaded.deny] == ["ask_llm", "write(.env)"]
+    assert [str(rule) for rule in (*loaded.ask, *loaded.allow)] == ["*", "look"]
+    assert (loaded.default, loaded.only) == (Action.DENY, ("a b/**",))
+
+
+def test_a_misspelt_function_is_offered_the_nearest_one(root, environ):
+    (root / "cairn.toml").write_text('[policy]\ndeny = ["Write(x)"]\n')
+
+    with pytest.raises(UsageProblem) as wrong:
+        Settings.load(root, environ)
+
+    assert wrong.value.why == "It should be NAME or NAME(GLOB): there is no function 'Write'; did you mean write?."
 
 
 def test_no_limit_of_money_is_an_empty_text(root, environ):
