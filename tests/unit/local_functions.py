@@ -42,7 +42,7 @@ class DictFiles:
         self.made.append(("write", path))
         self.files[path] = data
 
-    def entry(self, path: str, *, as_name: str = "") -> Entry | None:
+    def entry(self, path: str, *, as_name: str = "", to_write: bool = False) -> Entry | None:
         if path in self.files:
             return Entry(path, EntryKind.FILE, 0o644, len(self.files[path]), 1.0)
         if path == "." or path in self.folders or any(name.startswith(f"{path}/") for name in self.files):
