@@ -126,7 +126,7 @@ def sections(
     shown = [path for path in files if not hides(path)]
     found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, shown, asked.folder)]
     ranked = _ranked(overlay, shown, request, asked.folder)
-    found.append(Section(_map_heading(len(files)), _map(overlay, files, ranked)))
+    found.append(Section(_map_heading(len(files)), _map(_Sight(overlay, hides), files, ranked)))
     found.append(Section(_RECIPES, _recipe_list(recipes)))
     return tuple(section for section in found if section.text.strip())
 
@@ -212,9 +212,8 @@ def _map_heading(count: int) -> str:
     return f"A map of the project's {count:,} files (ignored ones left out), likely ones first, names with their lines:"
 
 
-def _map(overlay: Overlay, files: Sequence[str], ranked: Sequence[str]) -> str:
+def _map(sight: _Sight, files: Sequence[str], ranked: Sequence[str]) -> str:
     """Every file of a small project, else the likely ones and below them the folders; what they define in both."""
-    sight = _Sight(overlay)
     if len(files) <= LISTED_FILES:
         others = sorted(set(files).difference(ranked), key=lambda path: (not path.endswith(_SOURCES), path))
         return "\n".join(_with_names(sight, [*ranked, *others], MAP_CHARS, NAMES_IN_SMALL))
@@ -250,8 +249,9 @@ def _fitting(lines: Sequence[str], room: int) -> Iterator[str]:
 class _Sight:
     """The project's files as the task sees them now, looked at without being captured: the map is no reading."""
 
-    def __init__(self, overlay: Overlay) -> None:
+    def __init__(self, overlay: Overlay, hides: Hides) -> None:
         self._root = overlay.root
+        self._hides = hides
         self._changed = overlay.shadowed()
 
     def size(self, path: str) -> str:
@@ -276,6 +276,8 @@ class _Sight:
         return ", ".join(names[:most]) + more
 
     def _data(self, path: str) -> bytes | None:
+        if self._hides(path):
+            return None
         if path in self._changed:
             data = self._changed[path]
             return data if data is not None and len(data) <= OUTLINE_BYTES else None

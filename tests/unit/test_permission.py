@@ -218,7 +218,7 @@ def test_of_a_file_that_may_not_be_read_a_model_is_told_the_name_only(desk, proj
     told = here.script.asked[0].prompt
     assert (
         "src/keys.py" in told,
-        "src/app.py: greet" in told,
+        "src/app.py (2 lines): greet" in told,
         "hunter2" in told.replace("keys hunter2 greet", ""),
     ) == (
         True,
