@@ -28,6 +28,7 @@ from cairn.sqlite_file import require_whole
 from cairn.task_file import TaskFile
 
 if TYPE_CHECKING:
+    from cairn.language_model import ModelStatus
     from cairn.settings import Settings
 
 NAMES_SHOWN = 4
@@ -111,8 +112,17 @@ def _model(settings: Settings) -> Finding:
         fix = status.problem.fix[0] if status.problem.fix else "llm models"
         detail = f"none: {status.problem.what} Recipes work without one."
         return Finding("model", State.NOTE, detail, fix)
-    shadowed = f"; {status.key_variable} differs from the stored key and is not used" if status.shadowed else ""
-    return Finding("model", State.OK, f"{status.name} ({status.origin}), key from {status.key_source}{shadowed}")
+    return Finding("model", State.OK, f"{status.name} ({status.origin}), {_which_key(status)}")
+
+
+def _which_key(status: ModelStatus) -> str:
+    """Where the key comes from, and why from there where two places have one."""
+    if not status.key_name:
+        return "no key needed"
+    if not (status.stored and status.in_environment):
+        return f"key from {status.key_source}"
+    other = "holds another, which is not used" if status.shadowed else "holds the same"
+    return f"key from {status.key_source}, which wins over the environment; {status.key_variable} {other}"
 
 
 def _drafts() -> Finding:

@@ -15,6 +15,11 @@ class KeptOutput:
     total: int = 0
 
 
+def gap_of(dropped: int) -> str:
+    """What stands where characters were left out."""
+    return f"\n[... {dropped:,} characters left out ...]\n"
+
+
 class BoundedOutput:
     """Keeps the first and the last half of `limit` characters. Adding never raises and costs little."""
 
@@ -58,7 +63,7 @@ class BoundedOutput:
     @property
     def text(self) -> str:
         """Both halves; where something was dropped between them, a line says how much."""
-        gap = f"\n[... {self.dropped:,} characters left out ...]\n" if self.dropped else ""
+        gap = gap_of(self.dropped) if self.dropped else ""
         return "".join(self._head) + gap + self._kept_tail()
 
     def _kept_tail(self) -> str:

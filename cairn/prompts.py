@@ -19,6 +19,7 @@ from cairn.program import (
     Problem,
     Step,
 )
+from cairn.program_output import gap_of
 
 MODULES = (
     "re json math os itertools functools collections random time hashlib base64 csv copy sys bisect decimal textwrap "
@@ -180,20 +181,35 @@ def _output(result: ExecutionResult, room: int) -> list[str]:
 def shortened(text: str, room: int, *, lost_before: int = 0) -> str:
     """At most about `room` characters: whole lines of the head, what is lost, and the tail, where results stand.
 
-    `lost_before` counts characters that were dropped at the end before the text came here.
+    `lost_before` counts characters that were lost in the middle before the text came here; a gap says where.
     """
     text = text.rstrip("\n")
+    head, gap, tail = text.rpartition(gap_of(lost_before)) if lost_before else ("", "", text)
+    if gap:
+        return _around_the_gap(head, tail, room, lost_before)
     if len(text) <= room:
-        if not lost_before:
-            return text
-        return f"{text}\n[... {lost_before:,} more characters were printed and are lost; print less]"
+        return text
     first = _line_end(text, room * 2 // 3)
     last = len(text) - room // 3
     last = text.find("\n", last - 1, -1) + 1 or last  # the start of a line, if one starts in there
-    lost = f"{last - first + lost_before:,} characters"
     above, below = text.count("\n", 0, first), text.count("\n", 0, last)
+    lost = f"{last - first:,} characters"
     lines = f"lines {above + 1:,} to {below:,} ({lost})" if below > above else lost
     return f"{text[:first].rstrip()}\n[... {lines} are not shown; print a slice if you need them ...]\n{text[last:]}"
+
+
+def _around_the_gap(head: str, tail: str, room: int, lost: int) -> str:
+    """Nobody knows how many lines were lost, so only the characters are told, and where they were."""
+    first = _line_end(head, min(len(head), room * 2 // 3))
+    start = max(len(tail) - (room - first), 0)
+    start = tail.find("\n", start) + 1 or start
+    lost += len(head) - first + start
+    after = head.count("\n", 0, first)
+    where = f" after line {after:,}" if after else ""
+    return (
+        f"{head[:first].rstrip()}\n[... {lost:,} characters{where} are not shown; print a slice if you need them ...]\n"
+        f"{tail[start:]}"
+    )
 
 
 def _line_end(text: str, at: int) -> int:
@@ -205,7 +221,12 @@ def _named(paths: Sequence[str]) -> str:
     if not paths:
         return "none"
     more = f" and {len(paths) - _NAMED_FILES:,} more" if len(paths) > _NAMED_FILES else ""
-    return ", ".join(paths[:_NAMED_FILES]) + more
+    return ", ".join(map(name_in_prose, paths[:_NAMED_FILES])) + more
+
+
+def name_in_prose(path: str) -> str:
+    """A name outside of a fence; one that could be read as a sentence, or has several lines, in quotes on one line."""
+    return path if re.fullmatch(r"[\w./@+-]{1,200}", path) else ascii(path[:200])
 
 
 def left_out(text: str, kept: int) -> str:

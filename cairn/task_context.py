@@ -19,6 +19,7 @@ from cairn.changes import EntryKind
 from cairn.file_text import decoded
 from cairn.outline import OutlineItem, outline
 from cairn.overlay import Overlay
+from cairn.prompts import name_in_prose
 from cairn.task_file import JSON, TaskFile
 
 GUIDANCE = "AGENTS.md"
@@ -172,7 +173,7 @@ def _attachments(overlay: Overlay, attachments: Sequence[Attachment]) -> Iterabl
             text, room, f'read_file("{each.name}") shows the rest' if each.text is None else "the rest is left out"
         )
         left -= len(shown)
-        yield Section(f"Attached by the person: {each.name}", shown)
+        yield Section(f"Attached by the person: {name_in_prose(each.name)}", shown)
 
 
 def _guidance(overlay: Overlay, files: Sequence[str], folder: str) -> Iterable[Section]:
@@ -187,7 +188,8 @@ def _guidance(overlay: Overlay, files: Sequence[str], folder: str) -> Iterable[S
             others = sorted(known - {path})
             more = f"\n(More guidance for other folders: {', '.join(others[:8])})" if others else ""
             yield Section(
-                f"How this project wants to be worked on ({path}); follow it where it bears on the task.", shown + more
+                f"How this project wants to be worked on ({name_in_prose(path)}); follow it where it bears on this.",
+                shown + more,
             )
             return
         if above == ".":

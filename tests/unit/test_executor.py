@@ -70,6 +70,20 @@ async def test_nothing_runs_after_the_submission(session, functions):
     assert "b.txt" not in functions.files.files
 
 
+async def test_a_step_that_works_and_submits_last_is_judged_only_if_it_had_no_error(session, functions):
+    work = "write_file('b.txt', 'x')\n{middle}\nsubmit_result('did it', ['b.txt'])"
+    failed = await session.execute(work.format(middle="1 / 0"), step=1)
+    refused = await session.execute(work.format(middle="read_file('nothing')"), step=2)
+
+    assert [type(each) for each in (failed, refused)] == [CodeFailed, CodeFailed]
+    assert functions.submission is None
+    assert functions.files.files["b.txt"] == b"x"
+
+    done = await session.execute(work.format(middle="assert read_file('b.txt') == 'x'"), step=3)
+
+    assert done == Finished(Run("", 0, done.run.seconds, calls=3), Submission("did it", ("b.txt",)))
+
+
 async def test_variables_functions_and_imports_stay_from_program_to_program(session):
     first = await session.execute("import json\ncount = 0\ndef double(x):\n    return 2 * x\n", step=1)
     second = await session.execute("count = 'five'\nprint(json.dumps(double(4)), count)\n", step=2)

@@ -25,6 +25,7 @@ from cairn.program import (
     Step,
     Submission,
 )
+from cairn.program_output import BoundedOutput
 from cairn.task_file import TaskFile
 from cairn.testing import Asked, MemoryOverlay, Script
 
@@ -179,14 +180,39 @@ def test_one_long_line_is_cut_by_characters() -> None:
 
 
 def test_what_the_host_dropped_is_told_too() -> None:
-    assert prompts.shortened("abc\n", 40, lost_before=1234) == (
-        "abc\n[... 1,234 more characters were printed and are lost; print less]"
+    output = BoundedOutput(60)
+    for n in range(100):
+        output.add(f"line {n:03}\n")
+
+    assert output.dropped == 840
+    assert prompts.shortened(output.text, 60, lost_before=output.dropped) == (
+        "line 000\nline 001\nline 002\n"
+        "[... 846 characters after line 3 are not shown; print a slice if you need them ...]\n"
+        "line 097\nline 098\nline 099"
+    )
+    assert prompts.shortened(output.text, 30, lost_before=output.dropped) == (
+        "line 000\nline 001\n"
+        "[... 873 characters after line 2 are not shown; print a slice if you need them ...]\n"
+        "line 099"
     )
 
 
-@given(st.text(), st.integers(30, 200), st.integers(0, 5))
-def test_shortened_text_is_never_much_longer_than_its_room(text: str, room: int, lost: int) -> None:
-    assert len(prompts.shortened(text, room, lost_before=lost)) <= room + 150
+def test_one_long_line_of_which_the_host_dropped_the_middle_is_cut_by_characters() -> None:
+    output = BoundedOutput(10)
+    output.add("abcdefghij" * 10)
+
+    assert prompts.shortened(output.text, 10, lost_before=output.dropped) == (
+        "abcde\n[... 90 characters are not shown; print a slice if you need them ...]\nfghij"
+    )
+
+
+@given(st.text(), st.integers(30, 200), st.integers(30, 200))
+def test_shortened_text_is_never_much_longer_than_its_room(text: str, room: int, kept: int) -> None:
+    output = BoundedOutput(kept)
+    output.add(text)
+
+    assert len(prompts.shortened(text, room)) <= room + 150
+    assert len(prompts.shortened(output.text, room, lost_before=output.dropped)) <= room + 150
 
 
 @given(st.text(alphabet="~\na", max_size=80))
