@@ -30,6 +30,8 @@ def printable(text: str) -> str:
 
 def one_line(text: str, width: int) -> str:
     """The text on one printable line, cut with "..." at `width` characters."""
+    if len(text) <= width and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # of a long list nearly every cell
     flat = printable(" ".join(text.split()))
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 

@@ -557,41 +557,31 @@ def _row(task: Task) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _task(row: Iterable[object]) -> Task:
-    values = dict(zip(_NAMES, row, strict=True))
-    outcome, parameters, options = (values.pop(name) for name in ("outcome", "parameters", "options"))
-    origin = CodeOrigin(
-        source=str(values.pop("source")),
-        name=str(values.pop("name")),
-        program=values.pop("program"),  # type: ignore[arg-type]
-        parameters={} if parameters == "{}" else json.loads(str(parameters)),
-    )
-    terms = Terms(
-        tags=_texts(values.pop("tags")),
-        after=_texts(values.pop("after")),
-        accepts=bool(values.pop("accepts")),
-        **{name: values.pop(name) for name in _PLAIN_TERMS},  # type: ignore[arg-type]
-    )
+def _task(row: Sequence[Any]) -> Task:
+    """The value of a row that has the columns of `_FOUND`, in their order."""
+    task_id, request, source, name, program, parameters, status, reason, attempt, *rest = row
+    created_at, started_at, finished_at, retry_of, outcome, options, *rest = rest
+    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, after = rest
     return Task(
-        origin=origin,
-        outcome=_NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(str(outcome))),
-        options={} if options == "{}" else json.loads(str(options)),
-        status=TaskStatus(str(values.pop("status"))),
-        terms=terms,
-        **values,  # type: ignore[arg-type]
-    )
+        task_id, request,
+        CodeOrigin(source, name, program, {} if parameters == "{}" else json.loads(parameters)),
+        _STATUSES[status], reason, attempt, created_at, started_at, finished_at, retry_of,
+        _NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(outcome)),
+        {} if options == "{}" else json.loads(options),
+        Terms(priority, not_before, deadline, key, max_attempts, _texts(tags), _texts(after), bool(accepts)),
+        model, in_vain, waits_for,
+    )  # fmt: skip
 
 
 def _outcome(kept: Mapping[str, Any]) -> Outcome:
     return Outcome(**{key: value for key, value in kept.items() if key in _FIGURES})
 
 
-def _texts(kept: object) -> tuple[str, ...]:
-    return () if kept == "[]" else tuple(json.loads(str(kept)))
+def _texts(kept: str) -> tuple[str, ...]:
+    return () if kept == "[]" else tuple(json.loads(kept))
 
 
-_NAMES = (*_COLUMNS.replace(" ", "").split(","), "after")
-_PLAIN_TERMS = ("priority", "not_before", "deadline", "key", "max_attempts")
+_STATUSES: Mapping[str, TaskStatus] = {str(status): status for status in TaskStatus}
 _NOTHING_YET = Outcome()  # of ten thousand queued tasks each has this one, so it is parsed once
 _NOTHING_YET_TEXT = json.dumps(asdict(_NOTHING_YET))
 _FIGURES = frozenset(each.name for each in fields(Outcome))

@@ -85,8 +85,8 @@ class Outcome:
 class Terms:
     """When a queued task may run, before which others, and what becomes of it then. Times are seconds since the epoch.
 
-    Higher `priority` first. `key` names the same thing to do: there is at most one unfinished task of each. A task is
-    started in vain `max_attempts` times at most. It comes `after` others, by their ids, once those are accepted.
+    Higher `priority` first. `key` names the same thing to do: while a task of it is unfinished, no other is added. It
+    is started in vain `max_attempts` times at most. It comes `after` others, by their ids, once those are accepted.
     `accepts`: its changes are accepted at once, if nothing conflicts or is dangerous.
     """
 

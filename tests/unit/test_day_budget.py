@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cairn.day_budget import DayBudget, Held, NoRoom, day_of
-from cairn.metering import FREE, Ceilings, Price, Spent, picos
+from cairn.metering import FREE, Ceilings, Price, Rate, Rates, Spent, picos
 from cairn.queue import Owner, TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
 
@@ -181,3 +181,51 @@ def test_processes_that_race_for_one_day_never_overrun_it_together(tmp_path):
 
     with DayBudget(path, Ceilings(tokens=10_000)) as day:
         assert day.today().spent.tokens == sum(got) == 10_000
+
+
+# ── rates: how fast a model may be asked ──
+
+
+def rated(ledger, **figures):
+    owner = str(ledger.me)
+    return DayBudget(ledger.path, Ceilings(), owner, rates=Rates({"m*": Rate(**figures)}), clock=lambda: ledger.now)
+
+
+def test_so_many_calls_of_a_model_are_under_way_at_once_over_all_tasks(ledger):
+    one, two = ledger.running(), ledger.running()
+    with rated(ledger, calls_at_once=1) as day, rated(ledger, calls_at_once=1) as others:
+        held = day.reserve(one.id, "m1", None, wanted(10, 10))
+
+        assert others.reserve(two.id, "m1", None, wanted(10, 10)) == NoRoom("calls_at_once", Spent(), for_now=True)
+        assert isinstance(others.reserve(two.id, "m2", None, wanted(10, 10)), Held)
+        assert isinstance(others.reserve(two.id, "free", None, wanted(10, 10)), Held)
+        day.settle(held, wanted(10, 10))
+        assert isinstance(others.reserve(two.id, "m1", None, wanted(10, 10)), Held)
+
+
+def test_so_many_requests_of_a_model_are_made_in_a_minute(ledger):
+    task = ledger.running()
+    with rated(ledger, requests_per_minute=2) as day:
+        for _ in range(2):
+            day.settle(day.reserve(task.id, "m", None, wanted(1, 1)), wanted(1, 1))
+            ledger.now += 10
+        refused = day.reserve(task.id, "m", None, wanted(1, 1))
+        ledger.now += 41
+        allowed = day.reserve(task.id, "m", None, wanted(1, 1))
+
+    assert (refused.of, refused.for_now) == ("requests_per_minute", True)
+    assert isinstance(allowed, Held)
+
+
+def test_so_many_tokens_of_a_model_are_used_in_a_minute_and_a_call_larger_than_that_goes_alone(ledger):
+    task = ledger.running()
+    with rated(ledger, tokens_per_minute=100) as day:
+        large = day.reserve(task.id, "m", None, wanted(500, 500))
+        refused = day.reserve(task.id, "m", None, wanted(1, 1))
+        day.settle(large, wanted(50, 30))
+        fits, too_many = (day.reserve(task.id, "m", None, wanted(10, each)) for each in (5, 30))
+
+    assert isinstance(large, Held)
+    assert refused.of == "tokens_per_minute"
+    assert isinstance(fits, Held)
+    assert too_many.of == "tokens_per_minute"
