@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
-from cairn.errors import DamagedFile, StorageProblem
+from cairn.errors import CairnError, DamagedFile, StorageProblem
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
 from cairn.project import Project
@@ -57,6 +57,7 @@ def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     """Every finding, the machine's first, then the models', then the project's."""
     yield Finding("Python", State.OK, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}")
     yield _sandbox()
+    yield _checks(project, settings)
     yield _git()
     yield _search()
     yield _model(settings)
@@ -83,6 +84,37 @@ def _sandbox() -> Finding:
         fix = f"pip install pydantic-monty=={TESTED_MONTY}"
         return Finding("sandbox", State.BROKEN, f"Monty {found} is not the tested {TESTED_MONTY}", fix)
     return Finding("sandbox", State.OK, f"Monty {found} runs")
+
+
+def _checks(project: Project, settings: Settings) -> Finding:
+    """Runs a real command as a check would: which sandbox and which layer this machine gives."""
+    import asyncio
+
+    from cairn.local_runtime import BUBBLEWRAP_HOLE, bubblewrap_version
+    from cairn.plugins import runtime
+    from cairn.runtime import Layer, Sandbox
+
+    async def tried() -> tuple[str, Sandbox, str]:
+        place = runtime(project.root, settings.runtime)
+        try:
+            await place.initialize(Layer())
+            done = await place.execute("true", 20)
+            problem = "" if done.succeeded else done.stopped or done.stderr.strip()
+            return problem, place.ground.sandbox, place.ground.in_words
+        finally:
+            await place.terminate()
+
+    try:
+        problem, sandbox, ground = asyncio.run(tried())
+    except CairnError as error:
+        return Finding("checks", State.NOTE, f"{error.what} {error.why}", error.fix[-1] if error.fix else "")
+    if problem:
+        return Finding("checks", State.NOTE, f"commands cannot run here: {problem}", "cairn check ID --unsandboxed")
+    found = bubblewrap_version() if sandbox is Sandbox.BUBBLEWRAP else ""
+    if found and tuple(map(int, found.split("."))) < BUBBLEWRAP_HOLE:
+        detail = f"run {ground}; bubblewrap {found} has a known hole (CVE-2026-87766)"
+        return Finding("checks", State.NOTE, detail, "Install bubblewrap 0.12 or later.")
+    return Finding("checks", State.OK, f"run {ground}")
 
 
 def _git() -> Finding:
@@ -199,6 +231,11 @@ def _disk_use(project: Project) -> Iterator[Finding]:
         sizes[each.part] += each.size
     parts = ", ".join(f"{part} {size_in_words(sizes[part])}" for part in Part if part in sizes)
     yield Finding("disk", State.OK, f".cairn has {size_in_words(sizes.total())}: {parts}")
+    from cairn.workspace import left_over as workspaces_left_over
+
+    if places := workspaces_left_over(os.environ):
+        detail = f"{len(places)} workspaces of killed checks in {places[0].parent}"
+        yield Finding("files", State.NOTE, detail, "cairn gc   deletes them, and so does the next check.")
     left_over = [each for each in files if each.part is Part.LEFT_OVER]
     with suppress(StorageProblem), ProjectFiles(project.root) as root:
         left_over += temporary_files(root, project.operations())

@@ -7,6 +7,7 @@ finish.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cairn.project_files import ProjectFiles, naming
 from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS, translate_errors
 from cairn.task import OPEN, Task
+from cairn.workspace import remove_left_over
 
 DAY = 86_400.0
 
@@ -52,6 +54,8 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
     keep = orchestrator.settings.keep
     before = now - keep.days * DAY
     root = orchestrator.project.root
+    if not dry_run:
+        remove_left_over(os.environ)
     with orchestrator.project.locked(), ProjectFiles(root) as files:
         stored = state_files(root, now=now)
         left_over = _left_over(orchestrator, files, stored, dry_run=dry_run)

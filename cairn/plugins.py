@@ -1,16 +1,17 @@
-"""Which code source and which text model a task gets, found by name: a built-in table, then entry points.
+"""Which code source, text model and runtime a task gets, found by name: a built-in table, then entry points.
 
 A package adds a code source with an entry point in the group `cairn.code_sources`: a callable that takes the
-`CodeOrigin` and the `Settings` and returns a `CodeSource`.
+`CodeOrigin` and the `Settings` and returns a `CodeSource`. For runtimes see `cairn.runtime`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cairn.errors import UsageProblem
+from cairn.errors import CairnError, UsageProblem
 from cairn.task import CodeOrigin
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from cairn.language_model import TextModel
     from cairn.recipe_library import Library
     from cairn.recipe_source import Recipe
-    from cairn.settings import Settings
+    from cairn.runtime import Runtime
+    from cairn.settings import RuntimeSettings, Settings
 
 GROUP = "cairn.code_sources"
+RUNTIMES = "cairn.runtimes"
 
 
 def code_source(origin: CodeOrigin, settings: Settings) -> CodeSource:
@@ -111,3 +114,41 @@ _BUILT_IN: Mapping[str, Callable[[CodeOrigin, Settings], CodeSource]] = {
     "file": _from_file,
     "recipe": _from_recipe,
 }
+
+
+def runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool = False) -> Runtime:
+    """The runtime that the settings name, for one task. Raises UsageProblem for an unknown or broken one.
+
+    The local one raises CairnError where no sandbox can be had and nobody said that it may do without.
+    """
+    if settings.name == "local":
+        return _local_runtime(root, settings, unsandboxed=unsandboxed or settings.unsandboxed)
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=RUNTIMES, name=settings.name):
+        try:
+            found: Runtime = entry.load()(root, settings)
+        except Exception as error:
+            raise UsageProblem(
+                f"The runtime '{settings.name}' of {entry.value} cannot be used.",
+                f"{type(error).__name__}: {error}",
+                "Mend or uninstall the package that brings it.",
+            ) from error
+        return found
+    known = ", ".join(["local", *(entry.name for entry in entry_points(group=RUNTIMES))])
+    raise UsageProblem(f"There is no runtime '{settings.name}'.", f"Known: {known}.")
+
+
+def _local_runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool) -> Runtime:
+    from cairn.local_runtime import LocalRuntime, Surroundings, best_sandbox
+    from cairn.runtime import Sandbox
+
+    sandbox = best_sandbox()
+    if sandbox is Sandbox.NONE and not unsandboxed:
+        raise CairnError(
+            "No sandbox can be had here, so the project's commands do not run.",
+            "A check runs what a program wrote; this machine gives no user namespaces to hold it.",
+            ("cairn doctor   says more.", "cairn check ID --unsandboxed   runs it with all your rights."),
+        )
+    chosen = Sandbox.NONE if unsandboxed else sandbox
+    return LocalRuntime(root, Surroundings(chosen, settings.visible, settings.environment, settings.bounds()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from cairn.checks import Check
 from cairn.glob_pattern import glob_pattern
 from cairn.metering import Price, Prices, Rate, Rates
 from cairn.policy import CALLS, PolicyRule, meant, rule_of
@@ -185,6 +187,56 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false; a text says yes or no."""
+
+    def parse(self, value: object) -> bool:
+        """The words that variables and flags use."""
+        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        found = value if isinstance(value, bool) else known.get(str(value).lower())
+        if found is None:
+            raise Refused("true or false", value)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A list of texts, none of them empty; one text has them apart by blanks."""
+
+    def parse(self, value: object) -> tuple[str, ...]:
+        """In their order."""
+        items = value.split() if isinstance(value, str) else value
+        if not isinstance(items, Sequence) or not all(isinstance(item, str) and item for item in items):
+            raise Refused("a list of texts, in quotes", value)
+        return tuple(items)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTable:
+    """Commands by name: each a text, or a table with `command` and how it is to be run."""
+
+    def parse(self, value: object) -> dict[str, Check]:
+        """Names can be typed on a command line as they are."""
+        if not isinstance(value, Mapping):
+            raise Refused('a table such as {tests = "pytest -q"}', value)
+        return {str(name): self._check(str(name), told) for name, told in value.items()}
+
+    def _check(self, name: str, told: object) -> Check:
+        if not _CHECK_NAME.fullmatch(name):
+            raise Refused("named with letters, digits, - and _", name)
+        table = {"command": told} if isinstance(told, str) else told
+        if not isinstance(table, Mapping):
+            raise Refused("a command in quotes, or a table with one, for each check", told)
+        if unknown := set(table) - set(_CHECK_RULES):
+            raise Refused(f"made of {', '.join(_CHECK_RULES)}", ", ".join(sorted(unknown)))
+        command = table.get("command")
+        if not isinstance(command, str) or not command.strip() or "\0" in command:
+            raise Refused("a table with a command in quotes", told)
+        parsed = {key: _CHECK_RULES[key].parse(each) for key, each in table.items() if key != "command"}
+        return Check(name=name, command=command, **parsed)
+
+
+@dataclass(frozen=True, slots=True)
 class Patterns:
     """Paths and globs in a list; a text has them apart by blanks, or line by line."""
 
@@ -201,6 +253,16 @@ class Patterns:
             except (ValueError, PermissionError) as error:
                 raise Refused(f"a list of paths or globs: {error}", value) from None
         return tuple(str(item) for item in items)
+
+
+_CHECK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_CHECK_RULES: Mapping[str, Any] = {
+    "command": Name(),
+    "timeout": Real(86_400, positive=True),
+    "paths": Patterns(),
+    "required": Flag(),
+    "keep_writes": Flag(),
+}
 
 
 def _number(value: object) -> float | None:

@@ -11,12 +11,16 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cairn.checks import Check
+from cairn.command_bounds import Bounds
 from cairn.errors import UsageProblem
 from cairn.metering import Prices, Rates
 from cairn.policy import Action, Policy, PolicyRule
 from cairn.program import Limits
 from cairn.setting_rules import (
+    CheckTable,
     Counts,
+    Flag,
     Name,
     OneOf,
     OrNone,
@@ -27,6 +31,7 @@ from cairn.setting_rules import (
     Refused,
     Rule,
     Rules,
+    Texts,
     Whole,
 )
 
@@ -34,6 +39,7 @@ PROJECT_FILE = "cairn.toml"
 _DEFAULTS = Limits()
 _DAY = 86_400
 _MANY_TOKENS = 1_000_000_000_000
+_BOUNDS = Bounds()
 
 
 def _setting(default: object, rule: Rule, description: str) -> Any:
@@ -136,6 +142,25 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """Where checks run, and what each may use. What lets one out of its sandbox is the user's own choice."""
+
+    name: str = _setting("local", Name(), "the runtime: local, or one that an installed package brings")
+    unsandboxed: bool = _setting(default=False, rule=Flag(), description="run checks although no sandbox can be had")
+    visible: tuple[str, ...] = _setting((), Texts(), 'more folders and files that checks may read, such as ["~/sdk"]')
+    environment: tuple[str, ...] = _setting((), Texts(), "more variables that checks get")
+    memory_mb: int = _setting(_BOUNDS.memory_mb, Whole(64, 1_000_000), "memory of a check in MB")
+    processes: int = _setting(_BOUNDS.processes, Whole(16, 32_768), "processes and threads of a check at once")
+    file_mb: int = _setting(_BOUNDS.file_mb, Whole(1, 1_000_000), "largest file a check may write, in MB")
+    disk_mb: int = _setting(_BOUNDS.disk_mb, Whole(1, 10_000_000), "what a check may write in all, in MB")
+    runs: int = _setting(20, Whole(0, 10_000), "checks that a task's programs may run (run_check)")
+
+    def bounds(self) -> Bounds:
+        """The same figures as the launcher has them."""
+        return Bounds(self.memory_mb, self.processes, self.file_mb, self.disk_mb)
+
+
+@dataclass(frozen=True, slots=True)
 class KeepSettings:
     """What `cairn gc` leaves; it deletes only when it is called."""
 
@@ -211,6 +236,11 @@ class Settings:
     accept: AcceptSettings = field(default_factory=AcceptSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    checks: Mapping[str, Check] = field(
+        default_factory=dict,
+        metadata=_told(CheckTable(), 'commands that judge a task, such as {tests = "pytest -q"}; docs/checks.md'),
+    )
 
     @classmethod
     def load(cls, root: Path, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
@@ -241,7 +271,10 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "accept": AcceptSettings,
     "keep": KeepSettings,
     "policy": PolicySettings,
+    "runtime": RuntimeSettings,
 }
+# A project that came from elsewhere must not let its own checks out of the sandbox.
+_PERSONAL = frozenset({"name", "unsandboxed", "visible", "environment"})
 
 
 def _layers(root: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -275,8 +308,20 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
         values = values.get(key, {}) if isinstance(values, dict) else {}
     if not isinstance(values, dict):
         raise _refused(".".join(table), str(path), Refused(f"a table: [{'.'.join(table)}]", values))
+    if "runtime" in values and path.name in {PROJECT_FILE, "pyproject.toml"}:
+        _require_not_personal(values["runtime"], str(path))
     if values:
         yield str(path), values
+
+
+def _require_not_personal(section: object, origin: str) -> None:
+    found = sorted(_PERSONAL & set(section)) if isinstance(section, Mapping) else []
+    if found:
+        raise UsageProblem(
+            f"The setting runtime.{found[0]} in {origin} is not a project's to set.",
+            "It decides what a check may reach on this machine, and a project may come from anywhere.",
+            "Set it in cairn/settings.toml in your own configuration folder, or as a CAIRN_RUNTIME_ variable.",
+        )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -389,6 +434,6 @@ def _written(default: Any) -> str:
         return '""'
     if isinstance(default, Mapping | Prices | Rates):
         return "{}"
-    if isinstance(default, Action):
-        return f'"{default}"'
-    return "[]" if default == () else str(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "[]" if default == () else f'"{default}"' if isinstance(default, str) else str(default)

@@ -1,4 +1,4 @@
-"""Parts for tests, Cairn's own and yours: a scripted model, a model server, an overlay in memory, overlay tests."""
+"""Parts for tests, Cairn's own and yours: a scripted model and runtime, a model server, an overlay, contracts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-# The overlay's parts are files of their own; their names are here for whoever writes tests.
+from cairn.changes import Content
+
+# The contracts and the overlay in memory are files of their own; their names are here for whoever writes tests.
 from cairn.memory_overlay import MemoryOverlay
 from cairn.overlay_contract import OverlayContract
+from cairn.runtime import DEFAULT_TIMEOUT, CommandResult, Ground, Layer, Sandbox
+from cairn.runtime_contract import RuntimeContract
 
 if TYPE_CHECKING:
     from cairn.language_model import LanguageModel
@@ -27,7 +31,9 @@ __all__ = [
     "OverlayContract",
     "Plain",
     "Reply",
+    "RuntimeContract",
     "Script",
+    "ScriptedRuntime",
     "Silence",
     "Streamed",
 ]
@@ -153,6 +159,52 @@ def _in_pieces(script: Script, prompt: Any, response: Any) -> Iterator[str]:
     if script.tokens is not None:
         response.set_usage(input=script.tokens[0], output=script.tokens[1])
     yield from text.splitlines(keepends=True)
+
+
+# ── a scripted runtime ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ScriptedRuntime:
+    """A runtime that runs nothing: each command gets the next result, and what it was asked is kept.
+
+    A result is what `execute` returns, or a function of the command; the last function answers for ever. A function may
+    change `files`, which begin as the layer's, and so play a command that writes.
+    """
+
+    def __init__(self, *results: CommandResult | Callable[[str], CommandResult]) -> None:
+        self.ground = Ground(Sandbox.NONE, "memory")
+        self.commands: list[tuple[str, float]] = []
+        self.files: dict[str, Content | None] = {}
+        self.layers: list[Layer] = []
+        self.terminated = 0
+        self._results = list(results)
+
+    async def initialize(self, layer: Layer) -> None:
+        """Remembers the layer."""
+        self.layers.append(layer)
+        self.files = dict(layer.files)
+
+    async def execute(self, command: str, timeout: float = DEFAULT_TIMEOUT) -> CommandResult:  # noqa: ASYNC109
+        """The next result. Raises AssertionError when the script has ended."""
+        self.commands.append((command, timeout))
+        assert self._results, f"the script ended after {len(self.commands) - 1} commands"
+        last_for_ever = len(self._results) == 1 and callable(self._results[0])
+        result = self._results[0] if last_for_ever else self._results.pop(0)
+        return result if isinstance(result, CommandResult) else result(command)
+
+    def written(self) -> tuple[str, ...]:
+        """The paths whose content is not the layer's any more."""
+        layer = self.layers[-1].files if self.layers else {}
+        paths = {*self.files, *layer}
+        return tuple(sorted(path for path in paths if self.files.get(path) != layer.get(path)))
+
+    def content(self, path: str) -> Content | None:
+        """What `files` has."""
+        return self.files.get(path)
+
+    async def terminate(self) -> None:
+        """Counts."""
+        self.terminated += 1
 
 
 # ── a model server ──────────────────────────────────────────────────────────────────────────────────────────────────
