@@ -24,6 +24,7 @@ VERBS = {
     "run": "Do a task: write programs, run them in the sandbox, show what changed.",
     "add": "Queue tasks for `cairn work`; nothing runs now.",
     "work": "Run queued tasks until there are none.",
+    "watch": "Turn task files into tasks, run them, and write what came of each beside it.",
     "list": "List the tasks of the project, newest first.",
     "show": "Show a task as a reviewer wants it.",
     "diff": "Print a task's changes as a patch that `git apply` takes.",

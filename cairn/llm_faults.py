@@ -40,7 +40,7 @@ def _flaw_in_json(path: Path) -> str:
 
 
 def _flaw_in_models(path: Path) -> str:
-    import yaml  # type: ignore[import-untyped] # a dependency of llm
+    import yaml
 
     try:
         entries = yaml.safe_load(path.read_text())

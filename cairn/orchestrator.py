@@ -22,6 +22,7 @@ from cairn.journal import Journal, TakenOver, copy_first_steps
 from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.permission import is_hidden
+from cairn.pinned_base import PinnedBase
 from cairn.policy import Policy, in_words
 from cairn.program import ExecutionResult
 from cairn.progress import Observer, unobserved
@@ -222,14 +223,35 @@ class Orchestrator:
         self._keep(queued)
         return queued
 
-    def cancel(self, task: Task) -> bool:
+    def rewrite(
+        self, task: Task, request: str, origin: CodeOrigin, *, options: Mapping[str, str], asked: Asked, terms: Terms
+    ) -> Task:
+        """A queued task that never began asks for something else now. IllegalMove when it has begun."""
+        model = self._model_of(origin, self.settings.with_options(options))
+        draft = self.queue.draft(request, origin, options=options, terms=terms, model=model)
+        again = self.queue.rewrite(task, draft)
+        path = self._path(task.id)
+        if asked or path.exists():
+            with TaskFile.open(path) if path.exists() else TaskFile.create(path, base=self.project.root) as file:
+                keep_asked(file, asked)
+        return again
+
+    def seen_by(self, task: Task) -> tuple[str, ...]:
+        """The paths that the task read or changed: those whose edits make it stale."""
+        if not self._path(task.id).exists():
+            return ()
+        with self._workspace(task) as work:
+            base = PinnedBase(work.file, self.project.root, file_bytes=self.settings.limits.file_bytes)
+            return tuple(pin.path for pin in base.below("."))
+
+    def cancel(self, task: Task, *, reason: str = "cancelled") -> bool:
         """A task that waits is cancelled at once, one that runs is asked to end; True when it has ended.
 
         Raises IllegalMove for a task that has ended already.
         """
         if task.status is TaskStatus.RUNNING and self.queue.ask_to_cancel(task):
             return False
-        self._keep(self.queue.move(self.queue.get(task.id), TaskStatus.CANCELLED, reason="cancelled"))
+        self._keep(self.queue.move(self.queue.get(task.id), TaskStatus.CANCELLED, reason=reason))
         return True
 
     def _has_more_to_do(self, task: Task) -> bool:

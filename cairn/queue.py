@@ -249,6 +249,29 @@ class TaskQueue:
             self._insert(db, task)
         return True
 
+    def with_keys(self, prefix: str) -> tuple[Task, ...]:
+        """Every task whose key begins so, the oldest first."""
+        return tuple(self._select("WHERE key >= ? AND key < ? ORDER BY rowid", (prefix, f"{prefix}\U0010ffff")))
+
+    def release_key(self, task_id: str) -> None:
+        """The task has no key any more: another one may come for the same thing."""
+        with self._writing() as db:
+            db.execute("UPDATE task SET key = NULL WHERE id = ?", (task_id,))
+
+    def rewrite(self, task: Task, draft: Task) -> Task:
+        """A task that never began asks for what the draft does, under its own id. IllegalMove when it has begun."""
+        values = dict(zip(_COLUMNS.split(", "), _row(draft), strict=True))
+        names = [name for name in values if name not in _OF_ITS_LIFE]
+        with self._writing() as db:
+            row = db.execute(
+                f"UPDATE task SET {', '.join(f'{name} = ?' for name in names)}"
+                f" WHERE id = ? AND status = ? AND attempt = 0 AND owner IS NULL RETURNING {_FOUND}",
+                (*(values[name] for name in names), task.id, TaskStatus.QUEUED),
+            ).fetchone()
+        if row is None:
+            raise IllegalMove(f"Task {task.id} has begun already.", fix=f"cairn show {task.id}")
+        return _task(row)
+
     def _insert(self, db: sqlite3.Connection, task: Task, held_by: Owner | None = None) -> None:
         values = (*_row(task), self._clock(), None if held_by is None else str(held_by))
         marks = ", ".join("?" for _ in values)
@@ -582,6 +605,9 @@ def _texts(kept: str) -> tuple[str, ...]:
 
 
 _STATUSES: Mapping[str, TaskStatus] = {str(status): status for status in TaskStatus}
+_OF_ITS_LIFE = frozenset(
+    ("id", "status", "reason", "attempt", "created_at", "started_at", "finished_at", "retry_of", "outcome")
+)
 _NOTHING_YET = Outcome()  # of ten thousand queued tasks each has this one, so it is parsed once
 _NOTHING_YET_TEXT = json.dumps(asdict(_NOTHING_YET))
 _FIGURES = frozenset(each.name for each in fields(Outcome))
