@@ -34,6 +34,7 @@ VERBS = {
     "undo": "Take back an accept.",
     "op": "List what changed the project: accepts and undos.",
     "resume": "Go on with a task that was interrupted, cancelled, or stopped at a limit.",
+    "answer": "Answer what a task asks, so that it goes on.",
     "cancel": "End a task that waits or runs; its work is kept.",
     "retry": "Run a task again from today's files.",
     "replay": "Run a task's programs again, offline, and prove that the same changes come out.",

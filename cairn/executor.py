@@ -21,7 +21,6 @@ from cairn.dump_key import dump_key
 from cairn.held_worker import HeldWorker, StateLost
 from cairn.open_files import make_room
 from cairn.program import (
-    AtLimit,
     Cancelled,
     CodeFailed,
     Crashed,
@@ -30,6 +29,7 @@ from cairn.program import (
     LimitReached,
     Limits,
     Problem,
+    ProgramStopped,
     Run,
     Submission,
 )
@@ -327,8 +327,8 @@ class ExecutionSession:
             if not scope.expired():
                 raise
             result = self._out_of_time(run)
-        except AtLimit as limit:
-            result = limit.reached(run.figures())
+        except ProgramStopped as stop:
+            result = stop.reached(run.figures())
         finally:
             if not clock.get_loop().is_closed():  # a loop that was left may end with the process, this in it
                 clock.cancel()

@@ -13,17 +13,19 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cairn.asking import Questions, question_digest
+from cairn.call_values import arguments_text, shortened_arguments
 from cairn.changes import EntryKind
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
 from cairn.overlay import Entry, Overlay
-from cairn.permission import Permission
+from cairn.permission import NeedsAnswer, Permission
 from cairn.policy import Policy
-from cairn.program import AtLimit, Limits, Submission
-from cairn.program_errors import FOR_PROGRAMS
+from cairn.program import AtLimit, CallRecord, Limits, MustAsk, Submission
+from cairn.program_errors import FOR_PROGRAMS, Denied
 from cairn.progress import CallMade, Observer, unobserved
 from cairn.recalled_calls import Recalled
 from cairn.task_functions import TaskFunctions, no_recipe, require_still_python
+from cairn.task_questions import PersonAnswer, PersonQuestion
 
 if TYPE_CHECKING:
     from cairn.language_model import TextModel
@@ -152,7 +154,7 @@ class BoundFunctions:
         self.stubs = type_stubs()
         self.names = frozenset(_functions())
         self.submission: Submission | None = None
-        self._permission = Permission(policy or Policy(), overlay)
+        self._permission = Permission(policy or Policy(), overlay, journal.grants())
         judged = self._permission.overlay
         self.files: ProgramFiles = _JournaledFiles(judged, self.run, self._permission.require_writable)
         self._overlay = overlay
@@ -209,21 +211,58 @@ class BoundFunctions:
             return from_journal(self._again(name, recalled))
         started = self._journal.clock()
         failure: Exception | None = None
-        with self._overlay.transaction():
-            self._journal.require_held()
-            self._require_call_left(name)
-            try:
-                result = self._permission.carried_out(name, arguments, effect)
-                self._require_room(name)
-            except FOR_PROGRAMS as error:
-                failure = error
-                record = self._journal.record_call(name, arguments, error=error, started_at=started)
-            else:
-                record = self._journal.record_call(name, arguments, in_journal(result), started_at=started)
+        answer = self._answer()
+        try:
+            with self._overlay.transaction():
+                self._journal.require_held()
+                self._require_call_left(name)
+                try:
+                    result = self._permission.carried_out(name, arguments, effect, answer)
+                    self._require_room(name)
+                except FOR_PROGRAMS as error:
+                    failure = error
+                    record = self._recorded(name, arguments, None, error, started)
+                else:
+                    record = self._recorded(name, arguments, in_journal(result), None, started)
+        except NeedsAnswer as needs:  # what was tried is taken back
+            raise self._paused(name, arguments, needs, started) from None
         self._observe(CallMade(record))
         if failure is not None:
             raise failure
         return result
+
+    def _recorded(
+        self, name: str, arguments: Mapping[str, object], result: object, error: Exception | None, started: float
+    ) -> CallRecord:
+        if self._journal.pending is None:
+            return self._journal.record_call(name, arguments, result, error, started_at=started)
+        number = self._journal.begin_call(name, arguments, started)  # a person was asked about it
+        return self._journal.end_call(number, result, error, arguments)
+
+    def _answer(self) -> PersonAnswer | None:
+        """What a person said about the call that is made again now. Raises MustAsk when that is still open."""
+        asked = None if self._journal.pending is None else self._journal.asked_person(self._journal.pending)
+        if asked is not None and asked.answer is None:  # whatever today's policy says: this was to be asked
+            raise MustAsk(asked.call, f"{asked.name}({asked.arguments})")
+        return None if asked is None else asked.answer
+
+    def _paused(self, name: str, arguments: Mapping[str, object], needs: NeedsAnswer, started: float) -> MustAsk:
+        """The call has begun, and its question is in the task's file, both or neither."""
+        shown = arguments_text(shortened_arguments(arguments))
+        with self._overlay.transaction():
+            self._journal.require_held()
+            number = self._journal.begin_call(name, arguments, started)
+            self._journal.ask_person(
+                PersonQuestion(
+                    *(number, self._journal.step, name, shown),
+                    paths=needs.paths,
+                    rule=needs.rule,
+                    diff=needs.diff,
+                    more_files=needs.more_files,
+                    asked_at=started,
+                )
+            )
+        return MustAsk(number, f"{name}({shown})")
 
     def _require_call_left(self, name: str) -> None:
         """Raises AtLimit. The journal counts, so that a task that goes on has used what it used before."""
@@ -264,15 +303,22 @@ class BoundFunctions:
         recalled = self._journal.recalled(name, arguments)
         if recalled is not None:
             return self._again(name, recalled)
-        with self._overlay.transaction():
-            self._journal.require_held()
-            self._require_call_left(name)
-            number = self._journal.begin_call(name, arguments, self._journal.clock())
+        started = self._journal.clock()
         failure: Exception | None = None
         result: object = None
         try:
-            self._permission.require_call(name)
-            result = await function(**arguments)
+            self._permission.require_call(name, self._answer())
+        except NeedsAnswer as needs:
+            raise self._paused(name, arguments, needs, started) from None
+        except Denied as denial:
+            failure = denial
+        with self._overlay.transaction():
+            self._journal.require_held()
+            self._require_call_left(name)
+            number = self._journal.begin_call(name, arguments, started)
+        try:
+            if failure is None:
+                result = await function(**arguments)
         except FOR_PROGRAMS as error:
             failure = error
         with self._overlay.transaction():

@@ -27,9 +27,11 @@ from cairn.program import (
     Run,
     Step,
     Submission,
+    Unanswered,
 )
 from cairn.recalled_calls import UNFINISHED, ExactCall, Recalled, RecalledCalls
 from cairn.task_file import TaskFile, blob_digest
+from cairn.task_questions import PersonQuestion, grants, keep_question, question_of
 
 SUBMISSION_KEY = "cairn.submission"
 ATTEMPT_KEY = "cairn.attempt"
@@ -188,10 +190,17 @@ class Journal:
 
     # ── external calls ──
 
+    @property
+    def pending(self) -> int | None:
+        """The number of the call that the program makes again now, and that had not ended; None for a new one."""
+        return None if self._recalled is None else self._recalled.pending
+
     def begin_call(self, name: str, arguments: Mapping[str, object], started_at: float) -> int:
         """The number of a call that is not answered yet; it stays marked as unfinished until `end_call`."""
         if self._recalled is not None and self._recalled.pending is not None:
             number, self._recalled.pending = self._recalled.pending, None
+            self._file.run("UPDATE cairn_call SET started_at = ? WHERE number = ?", started_at, number)
+            self._file.run("UPDATE tool_calls SET started_at = ? WHERE id = ?", int(started_at), number)
             return number
         number = self._file.run(
             "INSERT INTO tool_calls (name, parameters, status, started_at) VALUES (?, ?, 'pending', ?)",
@@ -364,6 +373,20 @@ class Journal:
         )
         return tuple(KeptAnswer(question, text, bool(draft), *tokens) for question, text, draft, *tokens in rows)
 
+    # ── questions to a person ──
+
+    def ask_person(self, question: PersonQuestion) -> None:
+        """Keeps what a person is asked about a call that has begun."""
+        keep_question(self._file, question)
+
+    def asked_person(self, call: int) -> PersonQuestion | None:
+        """What a person was asked about a call, answered or not."""
+        return question_of(self._file, call)
+
+    def grants(self) -> frozenset[str]:
+        """The rules that are not to ask any more in this task."""
+        return grants(self._file)
+
     # ── submission ──
 
     def submit(self, submission: Submission) -> None:
@@ -429,12 +452,13 @@ def copy_first_steps(source: TaskFile, target: TaskFile, last: int) -> None:
 
 # ── what came of a program, as JSON and back ──
 
-_OUTCOMES: Mapping[str, type[Finished | CodeFailed | LimitReached | Crashed | Cancelled]] = {
+_OUTCOMES: Mapping[str, type[Finished | CodeFailed | LimitReached | Crashed | Cancelled | Unanswered]] = {
     "finished": Finished,
     "code failed": CodeFailed,
     "limit reached": LimitReached,
     "crashed": Crashed,
     "cancelled": Cancelled,
+    "unanswered": Unanswered,
 }
 _NO_END = Crashed(Run(), "no end was recorded: it still runs, or its process died")
 

@@ -97,6 +97,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "calls": len(review.calls),
         "drafts": review.drafts,
         "policy": policy_json(review.policy),
+        "question": None if review.question is None else asdict(review.question),
         "spent": asdict(review.spent) | {"money": review.spent.money},
     }
 

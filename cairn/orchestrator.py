@@ -23,8 +23,8 @@ from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.permission import is_hidden
 from cairn.pinned_base import PinnedBase
-from cairn.policy import Policy, in_words
-from cairn.program import ExecutionResult
+from cairn.policy import AtLimitSetting, Policy, in_words
+from cairn.program import ExecutionResult, LimitReached
 from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
 from cairn.putting_off import after_failure, after_limit
@@ -33,8 +33,18 @@ from cairn.review import Review
 from cairn.task import CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile, remove_task_file
+from cairn.task_questions import (
+    OF_LIMIT,
+    PersonAnswer,
+    PersonQuestion,
+    copy_questions,
+    drop_question,
+    keep_answer,
+    keep_question,
+    open_question,
+)
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
-from cairn.task_run import Conversation, ended, verdict
+from cairn.task_run import Conversation, can_be_raised, ended, figure, verdict
 from cairn.task_spending import ModelCall, keep_model_call, task_spending
 
 if TYPE_CHECKING:
@@ -49,6 +59,7 @@ if TYPE_CHECKING:
 
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
 RETRIED = "retried as"
+_MAY_ASK = frozenset({TaskStatus.WAITING, TaskStatus.QUEUED, TaskStatus.CANCELLED})
 INTERRUPTED = "interrupted: its process ended; cairn resume goes on"
 RELEASED = "its worker was stopped"  # why a run is cancelled whose task is to go on elsewhere
 
@@ -265,8 +276,8 @@ class Orchestrator:
         return self._parts.source(task.origin, self.settings.with_options(task.options)).answers
 
     def interrupted(self, request: str, origin: CodeOrigin) -> Task | None:
-        """The newest task that waits to go on after its process ended, and asks for just this."""
-        for task in self.queue.tasks([TaskStatus.QUEUED]):
+        """The newest task for just this that waits to go on, after its process ended or with a question."""
+        for task in self.queue.tasks([TaskStatus.QUEUED, TaskStatus.WAITING]):
             if task.attempt and (task.request, task.origin) == (request, origin):
                 return task
         return None
@@ -295,8 +306,47 @@ class Orchestrator:
             raise
         if patient and (until := after_limit(task, result, day_of(self._clock())[1])) is not None:
             return self.review(self._put_off(task, until))
-        status, reason = verdict(result)
+        status, reason = self._asking_at_limit(task, result) or verdict(result)
         return self.review(self._finish(task, status, reason, time.monotonic() - started))
+
+    def _asking_at_limit(self, task: Task, result: ExecutionResult) -> tuple[TaskStatus, str] | None:
+        """Where the task is to ask at limits, one that can be raised is a question; None for anything else."""
+        asks = self.settings.with_options(task.options).policy.at_limit is AtLimitSetting.ASK
+        if not isinstance(result, LimitReached) or not asks or not can_be_raised(result.limit):
+            return None
+        with self._workspace(task) as work, work.file.transaction():
+            work.journal.require_held()
+            step = work.journal.step
+            allowed = figure(result.allowed)
+            keep_question(work.file, PersonQuestion(OF_LIMIT, step, result.limit, allowed, asked_at=self._clock()))
+        return TaskStatus.WAITING, f"asks: go on beyond {result.limit} = {allowed}?"
+
+    def answer(
+        self,
+        task: Task,
+        answer: PersonAnswer,
+        options: Mapping[str, str] | None = None,
+        *,
+        held_by: Owner | None = None,
+    ) -> Task:
+        """The task's open question is answered, and it is queued to go on; or failed, where it may not pass a limit.
+
+        Raises NotFound when nothing is asked, IllegalMove when somebody else answered first.
+        """
+        if task.status not in {TaskStatus.WAITING, TaskStatus.QUEUED}:
+            raise IllegalMove(f"Task {task.id} is {task.status}; it asks nothing.", fix=f"cairn show {task.id}")
+        self.settings.with_options({**task.options, **(options or {})})
+        with TaskFile.open(self.file_of(task)) as file:
+            question = open_question(file)
+            if question is None:
+                raise NotFound(f"Task {task.id} asks nothing.", fix=f"cairn resume {task.id}   goes on with it.")
+            keep_answer(file, question.call, replace(answer, at=self._clock()))
+        if question.is_of_limit and not answer.yes:
+            reason = f"limit reached: {question.name} = {question.arguments}"
+            failed = self.queue.move(task, TaskStatus.FAILED, reason=reason)
+            self._keep(failed)
+            return failed
+        return self.resume(task, options, held_by=held_by)
 
     def _later(self, task: Task, error: Exception) -> PutOff | None:
         """When to try again after an error; a model that no task can use now is paused."""
@@ -340,6 +390,7 @@ class Orchestrator:
         ):
             work.journal.hold(task.attempt)
             keep_task(work.file, task)
+            drop_question(work.file, OF_LIMIT)
             paused = PausedModels(pauses, patient=patient)
             account = self._account(task, work, (day, paused), settings, observe)
             answering = None if model is None else account.metered(watched(model, observe), "question")
@@ -475,6 +526,7 @@ class Orchestrator:
                 drafts=_count(work.file.kv_get(DRAFTS)),
                 limits=settings.limits.limits(),
                 policy=settings.policy.policy(),
+                question=open_question(work.file) if task.status in _MAY_ASK else None,
                 spent=task_spending(work.file),
             )
 
@@ -662,6 +714,7 @@ class Orchestrator:
                 with TaskFile.create(path, base=self.project.root) as file:
                     await rebuild(task, original, file, settings.limits.limits(), until=step, observe=observe)
                     copy_first_steps(original, file, step)
+                    copy_questions(original, file, step)
                     keep_surroundings(file, surroundings(original, task))
                     keep_task(file, new)
                 self.queue.put([new], held_by=held_by)
@@ -755,7 +808,7 @@ class Orchestrator:
             task = _kept(path)
             if task is None:
                 continue
-            if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING}:
+            if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
                 task = replace(task, status=TaskStatus.FAILED, reason="the ledger was lost while it ran")
             if self.queue.restore(task):
                 restored.append(task)

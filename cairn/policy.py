@@ -103,6 +103,13 @@ RULE_NAMES = (EVERYTHING, *Doing, *CALLS)
 _RULE = re.compile(r"(?P<name>open\(\)\.write|[^(]+)(\((?P<glob>.+)\))?", re.DOTALL)
 
 
+class AtLimitSetting(StrEnum):
+    """What a task does at a limit."""
+
+    STOP = "stop"
+    ASK = "ask"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """One thing that a call does. `real` is the path with links followed; `folder`: it only makes or holds others."""
@@ -254,6 +261,15 @@ def denied(name: str, path: str, rule: str) -> str:
     return (
         f"the person's policy denies {what} {why}. Nothing was done. Go on without it, or submit what can be done and "
         "say what was denied"
+    )
+
+
+def refused_by_person(name: str, because: str) -> str:
+    """The message of the error that a program gets."""
+    why = f", because: {because}" if because else ""
+    return (
+        f"the person was asked about this {name} and refused it{why}. Nothing was done. Go on without it, or submit "
+        "what can be done and say what was refused"
     )
 
 

@@ -132,8 +132,41 @@ class LimitReached:
     detail: str = ""
 
 
-class AtLimit(Exception):
-    """Something was not done because it would have passed a limit. The host ends the program, which cannot catch it."""
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The program made a call that a person is asked about; it goes on when there is an answer.
+
+    `call` is its number in the journal, under which the question is kept.
+    """
+
+    run: Run
+    call: int
+    detail: str = ""
+
+
+class ProgramStopped(Exception):
+    """The host ends the program, which cannot catch it, instead of answering its call."""
+
+    def reached(self, run: Run) -> LimitReached | Unanswered:
+        """The outcome of the program that asked for it."""
+        raise NotImplementedError
+
+
+class MustAsk(ProgramStopped):
+    """A call was not made, because a person has to be asked first."""
+
+    def __init__(self, call: int, detail: str) -> None:
+        super().__init__(call, detail)
+        self.call = call
+        self.detail = detail
+
+    def reached(self, run: Run) -> Unanswered:
+        """It waits for the answer."""
+        return Unanswered(run, self.call, self.detail)
+
+
+class AtLimit(ProgramStopped):
+    """Something was not done because it would have passed a limit."""
 
     def __init__(self, limit: str, allowed: float, detail: str = "") -> None:
         super().__init__(limit, allowed, detail)
@@ -166,7 +199,7 @@ class Cancelled:
     detail: str = ""
 
 
-ExecutionResult = Finished | CodeFailed | LimitReached | Crashed | Cancelled
+ExecutionResult = Finished | CodeFailed | LimitReached | Crashed | Cancelled | Unanswered
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from cairn import sandbox_failure
 from cairn.plain_values import unfit_argument, unfit_result
 from cairn.program import (
-    AtLimit,
     Cancelled,
     CodeFailed,
     Crashed,
@@ -26,7 +25,9 @@ from cairn.program import (
     Finished,
     LimitReached,
     Limits,
+    ProgramStopped,
     Run,
+    Unanswered,
 )
 from cairn.program_check import Conversation
 from cairn.program_errors import FOR_PROGRAMS, crossing
@@ -303,12 +304,14 @@ class ProgramRun:
         return self._with_files_stored(result) if isinstance(result, CodeFailed) else result
 
     def _with_files_stored(self, failed: CodeFailed) -> ExecutionResult:
-        """The program's own error tells more than a file that could not be written after it, but less than a limit."""
+        """The program's own error tells more than a file that could not be written after it, but less than a limit
+        or a question.
+        """
         try:
             self._store_files()
         except _Ended as ended:
             after = ended.result(self.figures())
-            return after if isinstance(after, LimitReached) else failed
+            return after if isinstance(after, LimitReached | Unanswered) else failed
         return failed
 
     def _store_files(self) -> None:
@@ -318,8 +321,8 @@ class ProgramRun:
         except FOR_PROGRAMS as error:
             kind, message = crossing(error)  # there is no program any more that could catch it
             raise _Ended(lambda run: CodeFailed(run, kind, message, hint=hint_for(message))) from error
-        except AtLimit as limit:
-            raise _Ended(limit.reached) from limit
+        except ProgramStopped as stop:
+            raise _Ended(stop.reached) from stop
         except Exception as error:
             raise _Fault(error) from error
 
@@ -397,8 +400,8 @@ class ProgramRun:
             return snapshot.resume_not_handled
         except FOR_PROGRAMS as error:
             return _raising(snapshot, *crossing(error))
-        except AtLimit as limit:
-            raise _Ended(limit.reached) from limit
+        except ProgramStopped as stop:
+            raise _Ended(stop.reached) from stop
         except (_Ended, asyncio.CancelledError):
             raise
         except Exception as error:

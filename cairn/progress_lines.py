@@ -10,7 +10,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cairn.console import one_line, printable, wants_colour
-from cairn.program import CallRecord, Cancelled, CodeFailed, Crashed, ExecutionResult, Finished, LimitReached
+from cairn.program import (
+    CallRecord,
+    Cancelled,
+    CodeFailed,
+    Crashed,
+    ExecutionResult,
+    Finished,
+    LimitReached,
+    Unanswered,
+)
 from cairn.progress import (
     Answered,
     Asking,
@@ -168,5 +177,7 @@ def describe_result(result: ExecutionResult) -> str:
             return f"stopped at the limit {limit} = {figure(allowed)} ({used})"
         case Crashed(detail=detail):
             return f"the sandbox died: {one_line(detail, 140)} ({used})"
+        case Unanswered(detail=detail):
+            return f"waits for an answer: {one_line(detail, 140)} ({used})"
         case Cancelled(detail=detail):
             return f"cancelled: {one_line(detail, 140)} ({used})"

@@ -18,6 +18,7 @@ from cairn.program import (
     Limits,
     Problem,
     Step,
+    Unanswered,
 )
 from cairn.program_output import gap_of
 
@@ -167,7 +168,7 @@ def _outcome(result: ExecutionResult, room: int) -> list[str]:
             return [*output, why, "Writes are kept; variables and imports are lost. Do the rest in smaller parts."]
         case Crashed(detail=detail):
             return [*output, f"ERROR: the sandbox died. {detail}", "Writes are kept; variables and imports are lost."]
-        case Cancelled(detail=detail):
+        case Cancelled(detail=detail) | Unanswered(detail=detail):
             return [*output, f"ERROR: the program was stopped. {detail}".rstrip()]
 
 

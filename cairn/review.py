@@ -10,6 +10,7 @@ from cairn.metering import Spent
 from cairn.policy import Policy
 from cairn.program import CallRecord, LimitReached, Limits, Step, Submission
 from cairn.task import Task
+from cairn.task_questions import PersonQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Review:
     now. `left_behind` stays on disk in folders that the task deleted or moved. `dangers` are the changed paths that
     accept wants named. `limits` are the task's, by today's settings. `drafts` counts the answers of
     ask_llm that a draft model wrote. `spent` is what all calls of models took.
-    `policy` is the task's, by today's settings.
+    `policy` is the task's, by today's settings, and `question` what it asks and nobody has answered.
     """
 
     task: Task
@@ -67,6 +68,7 @@ class Review:
     drafts: int = 0
     spent: Spent = field(default_factory=Spent)
     policy: Policy = field(default_factory=Policy)
+    question: PersonQuestion | None = None
 
     @property
     def claims(self) -> Claims:

@@ -19,6 +19,7 @@ from cairn.task import CodeOrigin, Task, TaskStatus
 
 if TYPE_CHECKING:
     from cairn.replay import Replay
+    from cairn.task_questions import PersonQuestion
 
 NAMES_SHOWN = 8
 STALE_SHOWN = 20
@@ -45,7 +46,8 @@ def ending(review: Review, console: Console) -> str:
         parts.append(printable(review.submission.summary.strip()))
     parts += [diffstat(review.changes, console), accepted(review), claims(review, console), warnings(review, console)]
     parts += [left_behind(review, console), drafts(review, console)]
-    parts += [f"Models: {spent(review)}." if review.spent.calls else "", next_commands(review)]
+    parts += [f"Models: {spent(review)}." if review.spent.calls else "", question(review, console)]
+    parts += [next_commands(review)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -60,6 +62,7 @@ def verdict(review: Review, console: Console) -> str:
         warnings(review, console),
         left_behind(review, console),
         drafts(review, console),
+        question(review, console, lines=None),
         next_commands(review),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -69,6 +72,7 @@ def headline(task: Task, console: Console) -> str:
     """Id, status and origin in one line."""
     colour = {
         TaskStatus.IN_REVIEW: "yellow",
+        TaskStatus.WAITING: "yellow",
         TaskStatus.ACCEPTED: "green",
         TaskStatus.FAILED: "red",
         TaskStatus.CANCELLED: "red",
@@ -195,6 +199,8 @@ def next_commands(review: Review) -> str:
             accept = f"accept {task_id} {naming(not_allowed(review.dangers))}".rstrip()
             steps = [("diff", "read the changes"), (accept, "take them into the project"), ("reject", "drop them")]
             steps += [("undo", "take the last accepted part back")] if review.accepted else []
+        case TaskStatus.WAITING:
+            steps = [("answer", "answer it; --yes, --no and --always do so at once"), ("cancel", "end it here")]
         case TaskStatus.ACCEPTED if review.changes:
             steps = [("undo", "take it back")]
         case TaskStatus.QUEUED | TaskStatus.CANCELLED:
@@ -246,12 +252,45 @@ def raise_the_limit(review: Review) -> tuple[str, ...]:
     if name in {"tokens_per_day", "money_per_day"}:
         resume = f"cairn resume {task_id}   goes on where it stopped, after midnight, when the day's budget is new."
         return (resume, f"[budget] {name} = ...   in cairn.toml raises it.")
-    higher = _higher(float(value.replace(",", "")))
-    resume = f"cairn resume {task_id} --limit {name}={higher}   goes on where it stopped."
-    return (resume, f"[limits] {name} = {higher}   in cairn.toml raises it for every task.")
+    more = higher(float(value.replace(",", "")))
+    resume = f"cairn resume {task_id} --limit {name}={more}   goes on where it stopped."
+    return (resume, f"[limits] {name} = {more}   in cairn.toml raises it for every task.")
 
 
-def _higher(value: float) -> str:
+def question(review: Review, console: Console, lines: int | None = 40) -> str:
+    """What the task asks, with what the call would change: at most so many lines of it."""
+    asked = review.question
+    if asked is None:
+        return ""
+    if asked.is_of_limit:
+        limit = f"{asked.name} = {asked.arguments}"
+        return console.style(
+            f"It asks: may it go on beyond its limit {limit}, up to {raised(asked)}?", "bold", "yellow"
+        )
+    where = f" at {_names(asked.paths)}" if asked.paths else ""
+    why = f"the policy's rule {asked.rule}" if asked.rule else "the policy's default"
+    head = console.style(f"It asks: may it call {printable(asked.name)}{where}?", "bold", "yellow")
+    told = [head, f"  {one_line(f'{asked.name}({asked.arguments})', 200)}", f"  ({printable(why)} asks)"]
+    diff = asked.diff.splitlines()
+    told += [_diff_line(line, console) for line in diff[:lines]]
+    if lines is not None and len(diff) > lines:
+        told.append(f"({len(diff) - lines:,} more lines; cairn show {review.task.id}   shows them)")
+    if asked.more_files:
+        told.append(f"({files(asked.more_files)} more)")
+    return "\n".join(told)
+
+
+def _diff_line(line: str, console: Console) -> str:
+    colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+    return console.style(printable(line), *([colour] if colour else []))
+
+
+def raised(asked: PersonQuestion) -> str:
+    """How high a limit becomes that a task may pass."""
+    return higher(float(asked.arguments.replace(",", "")))
+
+
+def higher(value: float) -> str:
     """Twice as much, as a setting has it."""
     return f"{2 * value:.0f}" if value == int(value) and value else f"{2 * value or 1:g}"
 
@@ -319,8 +358,9 @@ def step_calls(review: Review, step: Step) -> Iterator[str]:
     counts = Counter(call.name for call in calls)
     if counts:
         yield "  calls: " + ", ".join(f"{name} {count}x" if count > 1 else name for name, count in counts.items())
+    asked = review.question.call if review.question else None
     for call in calls:
-        if call.error:
+        if call.error and call.number != asked:
             yield f"    failed: {one_line(f'{call.name}({call.arguments}): {call.error}', 160)}"
 
 

@@ -15,7 +15,7 @@ from cairn.checks import Check
 from cairn.command_bounds import Bounds
 from cairn.errors import UsageProblem
 from cairn.metering import Prices, Rates
-from cairn.policy import Action, Policy, PolicyRule
+from cairn.policy import Action, AtLimitSetting, Policy, PolicyRule
 from cairn.program import Limits
 from cairn.setting_rules import (
     CheckTable,
@@ -201,6 +201,11 @@ class PolicySettings:
         metadata=_told(OneOf(Action), "what becomes of a call that no rule names: allow, ask or deny"),
     )
     only: tuple[str, ...] = _setting((), Patterns(), 'paths that may be changed, such as ["src/**"]; empty: all')
+
+    at_limit: AtLimitSetting = field(
+        default=AtLimitSetting.STOP,
+        metadata=_told(OneOf(AtLimitSetting), "what a task does at a limit: stop, or ask whether to raise it"),
+    )
 
     def policy(self) -> Policy:
         """The same as the model layer's value."""

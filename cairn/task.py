@@ -161,7 +161,7 @@ _WAY_OUT: Mapping[TaskStatus, str] = MappingProxyType(
     {
         _S.QUEUED: "cairn list   shows when it has run.",
         _S.RUNNING: "cairn show {id}   shows how far it is.",
-        _S.WAITING: "cairn show {id}   shows what it waits for.",
+        _S.WAITING: "cairn answer {id}   answers what it asks.",
         _S.IN_REVIEW: "cairn diff {id}   then accept or reject it.",
         _S.ACCEPTED: "cairn undo {id}   takes it back first.",
         _S.REJECTED: "cairn retry {id}   runs it again from today's files.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from cairn.program import (
@@ -23,6 +23,7 @@ from cairn.program import (
     Program,
     Run,
     Step,
+    Unanswered,
 )
 from cairn.progress import Observer, Recalling, Running, StepEnded, StepStarted
 from cairn.recalled_calls import Divergence
@@ -89,7 +90,7 @@ class Conversation:
             if program is None:
                 break
             result = await self._run(number, program)
-            if isinstance(result, LimitReached | Crashed | Cancelled) or _submitted(result):
+            if isinstance(result, LimitReached | Crashed | Cancelled | Unanswered) or _submitted(result):
                 return result
             if self.source.answers and (why := repetition(done, self.journal.calls(number))):
                 return LimitReached(Run(), REPEATS, 0, f"it repeats itself: {why}")
@@ -167,6 +168,12 @@ def figure(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
+def can_be_raised(limit: str) -> bool:
+    """True for a limit of the task's own that its options can raise."""
+    own = {each.name for each in fields(Limits)} - {"calls_of", "output_chars"}
+    return limit in own or limit.startswith("calls_of.")
+
+
 def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
     """The status a task ends in and the reason shown for it; only a submission leads to a review."""
     match result:
@@ -185,3 +192,5 @@ def verdict(result: ExecutionResult) -> tuple[TaskStatus, str]:
             return TaskStatus.FAILED, f"the sandbox died: {detail}"
         case Cancelled(detail=detail):
             return TaskStatus.CANCELLED, detail
+        case Unanswered(detail=detail):
+            return TaskStatus.WAITING, f"asks: {detail}"

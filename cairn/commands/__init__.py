@@ -26,6 +26,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 only_paths = click.option(
     "--only", "only", metavar="GLOB", multiple=True, help="Refuse changes outside of these paths; repeatable."
 )
+ask_at_limits = click.option(
+    "--ask", "ask", is_flag=True, help="At a limit, wait and ask whether to raise it, instead of failing."
+)
 task_argument = click.argument("task_id", metavar="[ID]", required=False)
 
 

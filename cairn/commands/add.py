@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, only_paths, opened
 from cairn.commands.run import asked_for, by_recipe, options_of, program_of
 from cairn.console import Console, one_line
 from cairn.errors import UsageProblem
@@ -36,6 +36,8 @@ LINES_BYTES = 20_000_000
 @click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="Hand this file to the model with the task.")
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
+@only_paths
+@ask_at_limits
 @click.option("--priority", type=click.IntRange(-1000, 1000), default=0, show_default=True, help="Higher runs first.")
 @click.option("--delay", metavar="TIME", help="Not before that time has passed, e.g. --delay 2h.")
 @click.option("--at", "moment", metavar="TIME", help="Not before then, e.g. --at 18:30 or --at 2026-01-31T08:00.")
@@ -62,6 +64,8 @@ def command(
     files: tuple[str, ...],
     text_model: str | None,
     limits: tuple[str, ...],
+    only: tuple[str, ...],
+    ask: bool,
     priority: int,
     delay: str | None,
     moment: str | None,
@@ -83,7 +87,7 @@ def command(
       cairn add - < tasks.txt
     """
     console = Console(as_json=as_json)
-    options = options_of(text_model, limits)
+    options = options_of(text_model, limits, only, ask=ask)
     terms = Terms(
         priority=priority,
         not_before=_start(delay, moment),

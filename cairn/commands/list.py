@@ -26,6 +26,7 @@ CALM_SECONDS = 0.1
 
 _COLOURS = {
     TaskStatus.IN_REVIEW: "yellow",
+    TaskStatus.WAITING: "yellow",
     TaskStatus.ACCEPTED: "green",
     TaskStatus.FAILED: "red",
     TaskStatus.RUNNING: "cyan",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, named_task, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, named_task, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
 from cairn.errors import NotFound
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("resume")
 @click.argument("task_id", metavar="[ID]", required=False)
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Raise the limit it stopped at.")
+@ask_at_limits
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
@@ -30,6 +31,7 @@ def command(
     chosen: Chosen,
     task_id: str | None,
     limits: tuple[str, ...],
+    ask: bool,
     accept: bool,
     no_wait: bool,
     verbose: bool,
@@ -50,7 +52,7 @@ def command(
         if model is not None:
             return _let_be_asked(orchestrator, console, model)
         task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
-        task = orchestrator.resume(task, options_of(None, limits), held_by=Owner.this_process())
+        task = orchestrator.resume(task, options_of(None, limits, ask=ask), held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, only_paths, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, only_paths, opened
 from cairn.console import Console, printable
 from cairn.errors import CairnError, Conflict, Interrupted, TaskFailed, UsageProblem
 from cairn.queue import Owner
@@ -36,6 +36,7 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--text-model", metavar="MODEL", help="The `llm` model behind ask_llm, if not the same.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a limit, e.g. --limit seconds=5.")
 @only_paths
+@ask_at_limits
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
@@ -54,6 +55,7 @@ def command(
     text_model: str | None,
     limits: tuple[str, ...],
     only: tuple[str, ...],
+    ask: bool,
     accept: bool,
     dry_run: bool,
     new: bool,
@@ -75,7 +77,7 @@ def command(
     console = Console(as_json=as_json)
     request = None if recipe else _sentence(words)
     program = None if recipe else program_of(request, code)
-    options = options_of(text_model, limits, only)
+    options = options_of(text_model, limits, only, ask=ask)
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         if recipe is not None:
             request, origin = by_recipe(orchestrator, recipe, words, code)
@@ -125,25 +127,47 @@ def _queue(
 def carry_out(
     orchestrator: Orchestrator, task: Task, console: Console, *, accept: bool, verbose: bool, wait: bool = True
 ) -> int:
-    """Runs a queued task here and now, then shows its end. 0 in review or accepted, 1 otherwise."""
+    """Runs a queued task here and now, then shows its end. 0 in review, accepted or with a question; 1 otherwise."""
+    console.note(f"cairn: task {task.id}: {printable(task.request)}")
+    review = _run_once(orchestrator, task, verbose=verbose, wait=wait)
+    return conclude(orchestrator, review, console, accept=accept, verbose=verbose, wait=wait)
+
+
+def _run_once(orchestrator: Orchestrator, task: Task, *, verbose: bool, wait: bool) -> Review:
     from cairn.interruption import run_interruptibly
     from cairn.progress_lines import ProgressLines
     from cairn.worker import Worker
 
-    console.note(f"cairn: task {task.id}: {printable(task.request)}")
     try:
         with ProgressLines(verbose=verbose) as progress:
-            review = run_interruptibly(Worker(orchestrator).run_task(task.id, progress, wait=wait))
+            return run_interruptibly(Worker(orchestrator).run_task(task.id, progress, wait=wait))
     except KeyboardInterrupt:
         fix = (f"cairn show {task.id}   shows how far it came.", f"cairn resume {task.id}   goes on where it stopped.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None
+
+
+def conclude(
+    orchestrator: Orchestrator, review: Review, console: Console, *, accept: bool, verbose: bool, wait: bool = True
+) -> int:
+    """Asks what the task asks, if a person is there, runs it on with each answer, and shows what it came to."""
+    from cairn.question_dialog import QuestionDialog, somebody_is_there
+
+    while review.question is not None and somebody_is_there(console):
+        said = QuestionDialog(console, review).ask()
+        if said is None:
+            break
+        task = orchestrator.answer(review.task, said.answer, said.options, held_by=Owner.this_process())
+        if task.status is not TaskStatus.QUEUED:
+            review = orchestrator.review(task)
+            break
+        review = _run_once(orchestrator, task, verbose=verbose, wait=wait)
     failure: CairnError | None = None
     if accept and review.task.status is TaskStatus.IN_REVIEW:
         try:
             orchestrator.accept(review.task)
         except Conflict as conflict:  # the task's work is worth showing all the same; it stays in review
             failure = conflict
-        review = orchestrator.review(orchestrator.task(task.id))
+        review = orchestrator.review(orchestrator.task(review.task.id))
     return _show_end(console, review, failure)
 
 
@@ -252,7 +276,9 @@ def by_recipe(
     return " ".join([f"recipe {name}", *words]), recipe_origin(recipe, given)
 
 
-def options_of(text_model: str | None, limits: Sequence[str], only: Sequence[str] = ()) -> dict[str, str]:
+def options_of(
+    text_model: str | None, limits: Sequence[str], only: Sequence[str] = (), *, ask: bool = False
+) -> dict[str, str]:
     """The settings that flags give for one task alone. Raises UsageProblem for a limit without a value."""
     options: dict[str, str] = {}
     for setting in limits:
@@ -262,6 +288,8 @@ def options_of(text_model: str | None, limits: Sequence[str], only: Sequence[str
         options[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
     if only:
         options["policy.only"] = "".join(f"{glob}\n" for glob in only)  # lines, so that a glob may have blanks
+    if ask:
+        options["policy.at_limit"] = "ask"
     return options | ({"text_model": text_model} if text_model else {})
 
 
