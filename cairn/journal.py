@@ -188,6 +188,11 @@ class Journal:
         )
         return tuple(MessageRecord(step, role, text, *rest) for step, role, text, *rest in rows)
 
+    def writing_seconds(self) -> dict[int, float]:
+        """How long models took to answer with programs, by step."""
+        rows = self._file.rows("SELECT step, sum(seconds) FROM cairn_message WHERE role = 'assistant' GROUP BY step")
+        return {int(str(step)): float(str(seconds)) for step, seconds in rows}
+
     # ── external calls ──
 
     @property

@@ -10,7 +10,7 @@ from cairn.changes import ChangeSet
 from cairn.errors import CairnError, Conflict
 from cairn.policy import Policy
 from cairn.program import CallRecord, Finished, LimitReached, Step
-from cairn.review import Review
+from cairn.review import Review, StepCost
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "stale": list(review.stale),
         "left_behind": list(review.left_behind),
         "conflicts": [{"path": path, "reason": reason} for path, reason in review.conflicts],
-        "steps": [step_json(step) for step in review.steps],
+        "steps": [step_json(step) | _cost_json(review.costs.get(step.number)) for step in review.steps],
         "calls": len(review.calls),
         "drafts": review.drafts,
         "policy": policy_json(review.policy),
@@ -132,6 +132,12 @@ def step_json(step: Step) -> dict[str, Any]:
         **told,
         **asdict(result.run),
     }
+
+
+def _cost_json(cost: StepCost | None) -> dict[str, Any]:
+    if cost is None:
+        return {"spent": None}
+    return {"spent": asdict(cost.spent) | {"money": cost.spent.money, "seconds": cost.seconds}}
 
 
 def call_json(call: CallRecord) -> dict[str, Any]:

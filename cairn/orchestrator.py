@@ -29,7 +29,7 @@ from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
 from cairn.putting_off import after_failure, after_limit
 from cairn.queue import LEDGER, Owner, TaskQueue
-from cairn.review import Review
+from cairn.review import Review, StepCost
 from cairn.task import CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile, remove_task_file
@@ -45,7 +45,7 @@ from cairn.task_questions import (
 )
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, can_be_raised, ended, figure, verdict
-from cairn.task_spending import ModelCall, keep_model_call, task_spending
+from cairn.task_spending import ModelCall, keep_model_call, spending_by_step, task_spending
 
 if TYPE_CHECKING:
     from cairn.code_generator import CodeSource
@@ -528,6 +528,7 @@ class Orchestrator:
                 policy=settings.policy.policy(),
                 question=open_question(work.file) if task.status in _MAY_ASK else None,
                 spent=task_spending(work.file),
+                costs=_costs(work),
             )
 
     def changes(self, task: Task) -> ChangeSet:
@@ -844,6 +845,11 @@ class Orchestrator:
             limit = self.settings.with_options(task.options).limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
+
+
+def _costs(work: Workspace) -> dict[int, StepCost]:
+    spent, seconds = spending_by_step(work.file), work.journal.writing_seconds()
+    return {step: StepCost(each, seconds.get(step, 0.0)) for step, each in spent.items()}
 
 
 def _stale(changed: tuple[str, ...], whole: ChangeSet, taken: Selection, planned: Plan) -> tuple[str, ...]:

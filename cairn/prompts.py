@@ -5,6 +5,7 @@ Pure text. What comes from files, outputs and people stands between fences that 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -42,6 +43,11 @@ def system_prompt(functions: str, limits: Limits) -> str:
         memory=limits.memory_mb,
         output=f"{limits.output_chars:,}",
     ).strip()
+
+
+def version(functions: str) -> str:
+    """Eight letters that are others as soon as any word of the rules is; limits do not count."""
+    return hashlib.sha256(f"{_SYSTEM}\n{MODULES}\n{functions}".encode()).hexdigest()[:8]
 
 
 _SYSTEM = """\

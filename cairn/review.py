@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cairn.changes import ChangeKind, ChangeSet
@@ -41,6 +42,14 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class StepCost:
+    """What models took for one step: all their calls, and the seconds in which they wrote its programs."""
+
+    spent: Spent = field(default_factory=Spent)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """Everything `cairn show` can tell of a task.
 
@@ -49,8 +58,8 @@ class Review:
     `conflicts` says for each path that cannot be merged why, as accept would; empty means that accept would go through
     now. `left_behind` stays on disk in folders that the task deleted or moved. `dangers` are the changed paths that
     accept wants named. `limits` are the task's, by today's settings. `drafts` counts the answers of
-    ask_llm that a draft model wrote. `spent` is what all calls of models took.
-    `policy` is the task's, by today's settings, and `question` what it asks and nobody has answered.
+    ask_llm that a draft model wrote. `spent` is what all calls of models took, `costs` what those of each step did, by
+    its number. `policy` is the task's, by today's settings, and `question` what it asks and nobody has answered.
     """
 
     task: Task
@@ -67,6 +76,7 @@ class Review:
     limits: Limits = field(default_factory=Limits)
     drafts: int = 0
     spent: Spent = field(default_factory=Spent)
+    costs: Mapping[int, StepCost] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     question: PersonQuestion | None = None
 

@@ -11,10 +11,11 @@ from cairn import git_diff
 from cairn.changes import ChangeSet
 from cairn.console import Console, one_line, printable
 from cairn.dangerous_paths import naming, not_allowed
+from cairn.metering import Spent
 from cairn.policy import Action
 from cairn.program import CodeFailed, Finished, Step
 from cairn.progress_lines import describe_result, duration
-from cairn.review import Review
+from cairn.review import Review, StepCost
 from cairn.task import CodeOrigin, Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -340,16 +341,26 @@ def spent(review: Review) -> str:
     about = "about " if total.estimated else ""
     estimate = f" (an estimate for {total.estimated:,} of the calls)" if total.estimated else ""
     bound = f" of {limits.money:g}" if limits.money is not None else ""
-    money = "money unknown" if total.money is None else f"money {total.money:.6g}{bound}"
+    money = f"{_money(total)}{bound if total.money is not None else ''}"
     return f"{calls}, {about}{total.input_tokens:,} tokens in, {total.output_tokens:,} out{estimate}, {money}"
 
 
-def step_headline(step: Step) -> str:
-    """Which step, who wrote it, how it ended."""
+def _money(spent: Spent) -> str:
+    return "money unknown" if spent.money is None else f"money {spent.money:.6g}"
+
+
+def step_headline(review: Review, step: Step) -> str:
+    """Which step, who wrote it, what that took, how it ended."""
     program = step.program
-    tokens = f", {program.input_tokens:,} tokens in, {program.output_tokens:,} out" if program.input_tokens else ""
     repairs = f", {program.repairs} repairs" if program.repairs else ""
-    return f"Step {step.number}  {printable(program.label)}{tokens}{repairs}: {describe_result(step.result)}"
+    took = _cost(review.costs[step.number]) if step.number in review.costs else ""
+    return f"Step {step.number}  {printable(program.label)}{took}{repairs}: {describe_result(step.result)}"
+
+
+def _cost(cost: StepCost) -> str:
+    spent = cost.spent
+    seconds = f" in {cost.seconds:.1f} s" if cost.seconds else ""
+    return f", {spent.input_tokens:,} tokens in, {spent.output_tokens:,} out{seconds}, {_money(spent)}"
 
 
 def step_calls(review: Review, step: Step) -> Iterator[str]:

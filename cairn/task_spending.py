@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cairn.metering import Spent
 from cairn.task_file import TaskFile
 
-_OF_ALL = (
-    "SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(picos), 0),"
-    " coalesce(sum(picos IS NULL), 0), coalesce(sum(estimated), 0) FROM cairn_spending"
+_SUMS = (
+    "count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(picos), 0),"
+    " coalesce(sum(picos IS NULL), 0), coalesce(sum(estimated), 0)"
 )
 
 
@@ -43,5 +44,15 @@ def keep_model_call(file: TaskFile, call: ModelCall) -> None:
 
 def task_spending(file: TaskFile) -> Spent:
     """The sum of all calls."""
-    ((*figures,),) = file.rows(_OF_ALL)
+    ((*figures,),) = file.rows(f"SELECT {_SUMS} FROM cairn_spending")  # noqa: S608 - our own words
+    return _spent(figures)
+
+
+def spending_by_step(file: TaskFile) -> dict[int, Spent]:
+    """The sum of the calls for each step that made any: for its program, and for what that asked."""
+    rows = file.rows(f"SELECT step, {_SUMS} FROM cairn_spending GROUP BY step ORDER BY step")  # noqa: S608
+    return {int(str(step)): _spent(figures) for step, *figures in rows}
+
+
+def _spent(figures: Sequence[object]) -> Spent:
     return Spent(*(figure if isinstance(figure, int) else 0 for figure in figures))

@@ -238,12 +238,17 @@ def _show_prompt(
     if origin.source != "model":
         who = f"recipe {origin.name}" if origin.source == "recipe" else f"program {origin.name}"
         raise UsageProblem(f"No model would be asked: the {who} does this task.", fix="-m MODEL   names a model.")
+    from cairn.external_functions import function_reference
+    from cairn.prompts import version as version_of
+
     system, first = orchestrator.first_prompt(request, asked, options)
+    version = version_of(function_reference())
     if console.as_json:
-        console.json({"model": origin.name, "system": system, "prompt": first})
+        console.json({"model": origin.name, "version": version, "system": system, "prompt": first})
     console.write(f"{printable(system)}\n\n{'-' * 72}\n\n{printable(first)}")
     console.note(
-        f"cairn: about {(len(system) + len(first)) // 4:,} tokens for {origin.name}; nothing was asked or kept."
+        f"cairn: about {(len(system) + len(first)) // 4:,} tokens for {origin.name}, rules {version}; "
+        "nothing was asked or kept."
     )
     return 0
 

@@ -32,7 +32,7 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
         console.write(line)
     for step in review.steps:
         console.write()
-        console.write(console.style(review_text.step_headline(step), "bold"))
+        console.write(console.style(review_text.step_headline(review, step), "bold"))
         if not no_code:
             console.python(step.program.text)
         for line in review_text.step_calls(review, step):

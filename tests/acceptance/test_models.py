@@ -44,6 +44,26 @@ def test_what_the_model_used_is_shown_in_tokens(ask, cairn):
     assert (task["input_tokens"], task["output_tokens"], task["steps"]) == (2100, 110, 2)
 
 
+def test_tokens_seconds_and_money_are_shown_for_each_step_and_for_the_task(ask, cairn, project):
+    (project / "cairn.toml").write_text("[prices]\nserved = {input = 2.0, output = 10.0}\n")
+    asking = "```python\nsubmit_result(ask_llm('why'), [])\n```"
+    ask(Streamed(LOOK, usage=(1000, 50)), Streamed(asking, usage=(2000, 100)), Streamed("Because.", usage=(300, 20)))
+
+    (task,) = cairn.ids
+    shown = cairn("show", task).out
+    steps = json.loads(cairn("show", task, "--json").out)["steps"]
+
+    assert [line.partition(" in N s")[0] for line in shown.splitlines() if line.startswith("Step ")] == [
+        "Step 1  served, 1,000 tokens in, 50 out",
+        "Step 2  served, 2,300 tokens in, 120 out",
+    ]
+    assert ", money 0.0025: ended without submitting" in shown
+    assert ", money 0.0058: submitted" in shown
+    assert "3 calls, 3,300 tokens in, 170 out, money 0.0083" in shown
+    assert [round(step["spent"]["money"], 6) for step in steps] == [0.0025, 0.0058]
+    assert all(step["spent"]["seconds"] > 0 for step in steps)
+
+
 def test_a_program_that_fails_its_check_is_sent_back_once_with_its_problems(ask):
     screen, requests = ask(
         Streamed("```python\nimport subprocess\nsubmit_result('x', [])\n```"), Streamed(LOOK), Streamed(WRITE)

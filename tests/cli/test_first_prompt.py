@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from cairn.external_functions import function_reference
+from cairn.prompts import version
+
 MODEL = {"CAIRN_MODEL": "gpt-4o", "OPENAI_API_KEY": "no-key", "LLM_LOAD_PLUGINS": ""}
 
 
@@ -24,7 +27,7 @@ def test_a_dry_run_prints_the_rules_and_the_first_message_and_keeps_nothing(proj
     assert "Attached by the person: README.md\n~~~~\n# Sample" in screen.out
     assert "outside.txt\n~~~~\nfrom outside" in screen.out
     assert screen.out.endswith("The task, in the person's words:\n~~~~\nmend it\n~~~~\nWrite the first program.\n")
-    assert "tokens for gpt-4o; nothing was asked or kept." in screen.err
+    assert f"tokens for gpt-4o, rules {version(function_reference())}; nothing was asked or kept." in screen.err
     assert json.loads(cairn("list", "--json").out)["tasks"] == []
 
 

@@ -24,6 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 
+from cairn import prompts
+from cairn.external_functions import function_reference
 from cairn.journal import Journal
 from cairn.task_file import TaskFile
 from cairn.testing import ModelServer, Streamed
@@ -197,7 +199,7 @@ def main() -> int:
     if not scores:
         print("No task ran.", file=sys.stderr)
         return 1
-    print(table(scores))
+    print(f"Rules {prompts.version(function_reference())}.\n\n{table(scores)}")
     if given.json:
         given.json.write_text(json.dumps([asdict(score) for score in scores], indent=1) + "\n")
     return int(any(score.problem for score in scores))

@@ -52,6 +52,12 @@ def test_the_system_prompt_is_under_2500_tokens() -> None:
     assert 1_800 < len(prompts.system_prompt(function_reference(), Limits())) / 4 < 2_500
 
 
+def test_the_version_is_another_one_when_any_word_of_the_rules_is() -> None:
+    assert re.fullmatch("[0-9a-f]{8}", prompts.version("f()"))
+    assert prompts.version("f()") != prompts.version("f(x)")
+    assert prompts.version("f()") == prompts.version("f()")
+
+
 def says(asked: Asked) -> str:
     return f"This says {asked.prompt.split('def ')[1].split('(')[0]}."
 
