@@ -9,7 +9,7 @@ from cairn.dangerous_paths import Danger, not_allowed
 from cairn.forecast import Doing, Forecast, ForeseenPath
 from cairn.line_diff import split_lines
 from cairn.project import foreseen_in_words
-from cairn.text_merge import Region
+from cairn.text_merge import Region, lines_in_words
 
 _REGION_LINES = 8  # of each side of a conflict
 _COLOURS = {
@@ -61,13 +61,13 @@ def _path(path: ForeseenPath, console: Console) -> Iterator[str]:
 
 def _region(region: Region) -> Iterator[str]:
     sides = (
-        (f"yours, from line {region.first_line}", region.project),
+        (f"yours, {lines_in_words(region.first_line, region.project_lines)}", region.project),
         ("what the task saw", region.base),
-        ("what the task made", region.task),
+        (f"what the task made, {lines_in_words(region.task_line, region.task_lines)}", region.task),
     )
     for title, data in sides:
         lines = split_lines(data)
-        yield f"{title}:" if lines else f"{title}: nothing"
+        yield f"{title}:" if lines else title if "nothing" in title else f"{title}: nothing"
         yield from (f"  | {printable(line.decode('utf-8', 'replace').rstrip())}" for line in lines[:_REGION_LINES])
         if len(lines) > _REGION_LINES:
             yield f"  | ... and {len(lines) - _REGION_LINES} more"

@@ -187,7 +187,8 @@ def _foreseen_json(path: ForeseenPath) -> dict[str, Any]:
 
 def _region_json(region: Region) -> dict[str, Any]:
     sides = {"yours": region.project, "seen": region.base, "made": region.task}
-    return {"first_line": region.first_line} | {name: data.decode("utf-8", "replace") for name, data in sides.items()}
+    lines = {"first_line": region.first_line, "yours_lines": region.project_lines, "made_lines": region.task_lines}
+    return lines | {name: data.decode("utf-8", "replace") for name, data in sides.items()}
 
 
 def undone_json(task: Task, undone: Undone) -> dict[str, Any]:

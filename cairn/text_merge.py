@@ -18,18 +18,34 @@ from cairn.line_diff import Span, differing, split_lines
 
 SECONDS = 60
 MARKER = 16  # longer than git's own 7, so that a file about conflicts is not taken for one
-_LINES_SHOWN = 5
+_REGIONS_NAMED = 5
 _MOST_CONFLICTS = 127  # larger exit codes of merge-file are errors
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Lines that both sides changed differently. `first_line` counts from 1 in the project's version."""
+    """Lines that both sides changed differently. The first lines count from 1, each in its side's version."""
 
     first_line: int
     project: bytes
     base: bytes
     task: bytes
+    task_line: int
+
+    @property
+    def project_lines(self) -> tuple[int, int] | None:
+        """The first and the last line of the project's side; None where that side has none."""
+        return _line_range(self.first_line, self.project)
+
+    @property
+    def task_lines(self) -> tuple[int, int] | None:
+        """The first and the last line of the task's side; None where that side has none."""
+        return _line_range(self.task_line, self.task)
+
+    def in_words(self) -> str:
+        """Where it is on both sides."""
+        mine = lines_in_words(self.first_line, self.project_lines)
+        return f"{mine} (yours) against {lines_in_words(self.task_line, self.task_lines)} (the task's)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +63,18 @@ class Clash:
     regions: tuple[Region, ...] = ()
 
 
+def lines_in_words(first: int, lines: tuple[int, int] | None) -> str:
+    """A range as a person names it; where there are no lines, the place at which they are missing."""
+    if lines is None:
+        return f"nothing after line {first - 1}" if first > 1 else "nothing at the start"
+    return f"line {first}" if lines[0] == lines[1] else f"lines {lines[0]}-{lines[1]}"
+
+
+def _line_range(first: int, data: bytes) -> tuple[int, int] | None:
+    count = len(split_lines(data))
+    return (first, first + count - 1) if count else None
+
+
 def merge(base: bytes, project: bytes, task: bytes) -> Merged | Clash:
     """What `git merge-file` makes of them. Binary content never merges; without git nothing does."""
     if b"\0" in base or b"\0" in project or b"\0" in task:
@@ -61,7 +89,7 @@ def merge(base: bytes, project: bytes, task: bytes) -> Merged | Clash:
             if code == 0:
                 return Merged(merged)
             if code <= _MOST_CONFLICTS:
-                return _clash(folder, _marker_size(base, project, task), project)
+                return _clash(folder, _marker_size(base, project, task), project, task)
             return Clash("changed on both sides, and git could not merge it")
     except (OSError, subprocess.TimeoutExpired) as error:
         return Clash(f"changed on both sides, and git could not be run to merge it: {error}")
@@ -90,39 +118,62 @@ def _marker_size(*contents: bytes) -> int:
     return size
 
 
-def _clash(folder: str, size: int, project: bytes) -> Clash:
+def _clash(folder: str, size: int, project: bytes, task: bytes) -> Clash:
     code, marked = _merge_file(folder, "--diff3", f"--marker-size={size}", "-L", "a", "-L", "b", "-L", "c")
-    regions = _regions(marked, size, project) if code <= _MOST_CONFLICTS else ()
-    lines = ", ".join(str(region.first_line) for region in regions[:_LINES_SHOWN])
-    lines += ", ..." if len(regions) > _LINES_SHOWN else ""
-    where = f" (line{'' if len(regions) == 1 else 's'} {lines})" if regions else ""
+    regions = _regions(marked, size, project, task) if code <= _MOST_CONFLICTS else ()
+    places = [region.in_words() for region in regions[:_REGIONS_NAMED]]
+    places += [f"and {len(regions) - _REGIONS_NAMED} more"] if len(regions) > _REGIONS_NAMED else []
+    where = f": {'; '.join(places)}" if places else ""
     return Clash(f"the same lines changed on both sides{where}", regions)
 
 
-def _regions(marked: bytes, size: int, project: bytes) -> tuple[Region, ...]:
-    """Reads the marked text. Around the regions it has the task's lines too, so the project's have to be found."""
+def _regions(marked: bytes, size: int, project: bytes, task: bytes) -> tuple[Region, ...]:
+    """Reads the marked text. Around the regions it has both sides' lines, so each side's own have to be found."""
+    common, parts = _parts(marked, size)
+    mine, theirs = _first_lines(project, common, parts, b"<"), _first_lines(task, common, parts, b"=")
+    return tuple(
+        Region(first, _side(part, b"<"), _side(part, b"|"), _side(part, b"="), other)
+        for first, part, other in zip(mine, parts, theirs, strict=True)
+    )
+
+
+def _side(part: dict[bytes, list[bytes]], sign: bytes) -> bytes:
+    return b"".join(part.get(sign, []))
+
+
+def _parts(marked: bytes, size: int) -> tuple[list[list[bytes]], list[dict[bytes, list[bytes]]]]:
+    """The lines before, between and after the regions, and of each region the three sides' by their signs."""
     marker = re.compile(rb"^(?:<{%d} a|\|{%d} b|={%d}|>{%d} c)\r?\n?$" % ((size,) * 4))
-    merged: list[bytes] = []  # the marked text with the project's side of each region
-    found: list[tuple[int, dict[bytes, list[bytes]]]] = []
+    common: list[list[bytes]] = [[]]
+    found: list[dict[bytes, list[bytes]]] = []
     part = b""
     for line in split_lines(marked):
         if marker.match(line):
             part = line[:1] if line[:1] != b">" else b""
             if part == b"<":
-                found.append((len(merged), {}))
+                found.append({})
+            elif not part:
+                common.append([])
         elif part:
-            found[-1][1].setdefault(part, []).append(line)
-        if not marker.match(line) and part in {b"", b"<"}:
-            merged.append(line)
-    lines = split_lines(project)
+            found[-1].setdefault(part, []).append(line)
+        else:
+            common[-1].append(line)
+    return common, found
+
+
+def _first_lines(
+    side: bytes, common: Sequence[Sequence[bytes]], parts: Sequence[dict[bytes, list[bytes]]], sign: bytes
+) -> list[int]:
+    """Where each region begins in one side's version, counted from 1."""
+    merged, places = list(common[0]), []  # the marked text with this side's part of each region
+    for part, after in zip(parts, common[1:], strict=True):
+        places.append(len(merged))
+        merged += [*part.get(sign, []), *after]
+    lines = split_lines(side)
     spans = differing(lines, merged)
-    return tuple(
-        Region(
-            1 + _nearest(lines, parts.get(b"<", []), _translated(spans, at)),
-            *(b"".join(parts.get(sign, [])) for sign in (b"<", b"|", b"=")),
-        )
-        for at, parts in found
-    )
+    return [
+        1 + _nearest(lines, part.get(sign, []), _translated(spans, at)) for at, part in zip(places, parts, strict=True)
+    ]
 
 
 def _translated(spans: Sequence[Span], line: int) -> int:

@@ -426,7 +426,7 @@ def test_lfs_pointers_are_text_like_any_other(cairn, tmp_path, monkeypatch):
     cairn.runs("write_file('a.bin', read_file('a.bin').replace('34', '56'))")
     (root / "a.bin").write_bytes(NEW.replace(b"34", b"78"))
     assert cairn("accept") == 4
-    assert "the same lines changed on both sides (line 3)" in cairn.err
+    assert "the same lines changed on both sides: line 3 (yours) against line 3 (the task's)" in cairn.err
     assert (root / "a.bin").read_bytes() == NEW.replace(b"34", b"78")
 
 

@@ -122,13 +122,13 @@ def test_a_conflict_shows_its_lines_and_ends_as_the_accept_would(much, cairn):
             out="""\
 Nothing would be written. But for what stands in the way it would be:
 
-  conflict    src/app.py: the same lines changed on both sides (line 3)
-    yours, from line 3:
+  conflict    src/app.py: the same lines changed on both sides: lines 3-4 (yours) against line 3 (the task's)
+    yours, lines 3-4:
       | mine
       | and more
     what the task saw:
       | line 3
-    what the task made:
+    what the task made, line 3:
       | LINE 3
   delete      README.md
   rename      src/tool.py -> lib/tool.py, changed
@@ -136,7 +136,7 @@ Nothing would be written. But for what stands in the way it would be:
 """,
             err="""\
 cairn: Task TASK1 cannot be accepted: 1 path in conflict. Nothing was written.
-  src/app.py: the same lines changed on both sides (line 3).
+  src/app.py: the same lines changed on both sides: lines 3-4 (yours) against line 3 (the task's).
   cairn diff TASK1   shows its changes
   cairn retry TASK1   does it again from today's files
 This was a dry run.
@@ -152,10 +152,12 @@ This was a dry run.
             "do": "conflict",
             "merged": False,
             "folder": False,
-            "reason": "the same lines changed on both sides (line 3)",
+            "reason": "the same lines changed on both sides: lines 3-4 (yours) against line 3 (the task's)",
             "regions": [
                 {
                     "first_line": 3,
+                    "yours_lines": [3, 4],
+                    "made_lines": [3, 3],
                     "yours": """\
 mine
 and more

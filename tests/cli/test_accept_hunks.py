@@ -572,7 +572,7 @@ def test_a_conflict_is_said_before_the_question_and_stops_the_accept(reviewed, p
 
     assert (screen.code, tree(project)) == (4, before)
     assert screen.err.splitlines()[0] == snapshot(
-        "Conflict with your files: src/app.py: the same lines changed on both sides (line 3)"
+        "Conflict with your files: src/app.py: the same lines changed on both sides: line 3 (yours) against line 3 (the task's)"
     )
     assert cairn("accept", task, "src/app.py", "--hunks", stdin=answers("s", "n", "y", "y")).code == 0
     assert "mine\n" in (project / "src/app.py").read_text()

@@ -307,7 +307,7 @@ def test_files_that_the_task_only_read_and_that_changed_since_are_named_beside_c
  and changed agree (1 file).
 
 Accept would stop at these conflicts with your files:
-  src/app.py: the same lines changed on both sides (line 2)
+  src/app.py: the same lines changed on both sides: line 2 (yours) against line 2 (the task's)
 
 You changed these since the task read them:
   README.md: the task only read it, and went by what it said then
@@ -331,7 +331,7 @@ def test_an_edit_of_the_same_line_is_a_conflict_and_nothing_is_written(project, 
             out="",
             err="""\
 cairn: Task TASK1 cannot be accepted: 1 path in conflict. Nothing was written.
-  src/app.py: the same lines changed on both sides (line 2).
+  src/app.py: the same lines changed on both sides: line 2 (yours) against line 2 (the task's).
   cairn diff TASK1   shows its changes
   cairn retry TASK1   does it again from today's files
 """,

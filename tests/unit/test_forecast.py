@@ -151,7 +151,10 @@ def test_conflicts_have_their_regions_and_stop_everything(tmp_path):
     found = {path.path: path for path in foreseen_paths(Project(root).preview(CHANGES))}
 
     conflict = found["text"]
-    assert (conflict.doing, conflict.reason) == (Doing.CONFLICT, "the same lines changed on both sides (line 4)")
+    assert (conflict.doing, conflict.reason) == (
+        Doing.CONFLICT,
+        "the same lines changed on both sides: line 4 (yours) against line 4 (the task's)",
+    )
     sides = [(each.first_line, each.project, each.base, each.task) for each in conflict.regions]
     assert sides == [(4, b"mine\n", b"4\n", b"four\n")]
     compared(root, CHANGES)

@@ -75,7 +75,12 @@ BOTH = text(LINES.replace("1", "one").replace("7", "seven"))
         (folder(), None, None, ("already", None)),
         (folder(), ONE, None, ("already", ONE)),
         (folder(), folder(), folder(0o700), ("take", folder(0o700))),
-        (ONE, TWO, THREE, ("conflict", "the same lines changed on both sides (line 1)")),
+        (
+            ONE,
+            TWO,
+            THREE,
+            ("conflict", "the same lines changed on both sides: line 1 (yours) against line 1 (the task's)"),
+        ),
         (ONE, TWO, None, ("conflict", "changed in the project, deleted or moved away by the task")),
         (ONE, text("1\n", 0o755), None, ("conflict", "changed in the project, deleted or moved away by the task")),
         (ONE, None, TWO, ("conflict", "deleted or moved away in the project, changed by the task")),

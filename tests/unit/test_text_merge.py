@@ -32,7 +32,10 @@ def test_a_missing_last_newline_stays_missing():
 def test_a_clash_names_the_lines_of_the_project():
     clash = merge(BASE, b"0\n" + BASE.replace(b"4", b"vier"), BASE.replace(b"4", b"quatre"))
 
-    assert clash == Clash("the same lines changed on both sides (line 5)", (Region(5, b"vier\n", b"4\n", b"quatre\n"),))
+    assert clash == Clash(
+        "the same lines changed on both sides: line 5 (yours) against line 4 (the task's)",
+        (Region(5, b"vier\n", b"4\n", b"quatre\n", 4),),
+    )
 
 
 def test_each_region_counts_lines_of_the_project_alone():
@@ -41,8 +44,9 @@ def test_each_region_counts_lines_of_the_project_alone():
     task = base.replace(b"2\n3\n", b"deux\ntrois\nextra\n")
 
     assert merge(base, project, task) == Clash(
-        "the same lines changed on both sides (lines 5, 20)",
-        (Region(5, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n"), Region(20, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n")),
+        "the same lines changed on both sides: line 5 (yours) against lines 5-7 (the task's); "
+        "line 20 (yours) against lines 22-24 (the task's)",
+        (Region(5, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n", 5), Region(20, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n", 22)),
     )  # fmt: skip
 
 
@@ -50,8 +54,35 @@ def test_text_about_conflicts_is_not_taken_for_one():
     marks = b"<<<<<<< ours\n=======\n>>>>>>> theirs\n" + b"<" * 16 + b" a\n" + b"=" * 16 + b"\n"
 
     assert merge(b"x\n" + marks, b"y\n" + marks, b"z\n" + marks) == Clash(
-        "the same lines changed on both sides (line 1)", (Region(1, b"y\n", b"x\n", b"z\n"),)
+        "the same lines changed on both sides: line 1 (yours) against line 1 (the task's)",
+        (Region(1, b"y\n", b"x\n", b"z\n", 1),),
     )
+
+
+@pytest.mark.parametrize(
+    ("project", "task", "where"),
+    [
+        (b"1\n5\n", b"1\ntwo\n3\n4\n5\n", "nothing after line 1 (yours) against lines 2-4 (the task's)"),
+        (b"two\n", b"", "line 1 (yours) against nothing at the start (the task's)"),
+        (b"1\nA\nB\n3\n4\n5", b"1\nC\n3\n4\n5\n", "lines 2-3 (yours) against line 2 (the task's)"),
+    ],
+)
+def test_a_region_names_the_lines_of_both_sides_even_where_one_has_none(project, task, where):
+    clash = merge(b"1\n2\n3\n4\n5\n", project, task)
+
+    assert clash.reason == f"the same lines changed on both sides: {where}"
+
+
+def test_of_many_regions_a_few_are_named_and_the_others_counted():
+    kept = b"same\n" * 5
+    base, project, task = (
+        b"".join(b"%s %d\n" % (side, number) + kept for number in range(9)) for side in (b"a", b"b", b"c")
+    )
+
+    clash = merge(base, project, task)
+
+    assert [region.first_line for region in clash.regions] == list(range(1, 54, 6))
+    assert clash.reason.endswith("line 25 (yours) against line 25 (the task's); and 4 more")
 
 
 def test_binary_content_never_merges():
