@@ -40,6 +40,7 @@ __all__ = [
 
 LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_ATTEMPTS = 5  # of writing what somebody else's saves come in between
 _NAMES_SHOWN = 8
 
 
@@ -146,9 +147,16 @@ class Project:
         """
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
-            planned = plan(changes, files)
-            require_acceptable(task_id, planned)
-            operation = self._carry_out(log, files, task_id, planned.edits, None, part)
+
+            def planned_now() -> Plan:
+                planned = plan(changes, files)
+                require_acceptable(task_id, planned)
+                return planned
+
+            def written(planned: Plan) -> Operation:
+                return self._carry_out(log, files, task_id, planned.edits, None, part)
+
+            planned, operation = _again_after_saves(planned_now, written)
             return Applied(operation, *_figures(planned, folders=True), recovered)
 
     def undo(self, which: int | str | None = None) -> Undone:
@@ -159,16 +167,27 @@ class Project:
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             target = _undoable(log.every(), which)
-            edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
-            owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
-            planned = plan(_inverse(edits), files, tidy=False, owners=owners)
-            _require_clean(
-                planned,
-                f"The {target.kind} of task {target.task_id} cannot be taken back",
-                "Put your own edits of these files aside, then try again.",
-            )
-            undo = self._carry_out(log, files, target.task_id, planned.edits, target.id)
+
+            def planned_now() -> Plan:
+                return self._planned_undo(log, files, target)
+
+            def written(planned: Plan) -> Operation:
+                return self._carry_out(log, files, target.task_id, planned.edits, target.id)
+
+            planned, undo = _again_after_saves(planned_now, written)
             return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered)
+
+    @staticmethod
+    def _planned_undo(log: OperationLog, files: ProjectFiles, target: Operation) -> Plan:
+        edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
+        owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
+        planned = plan(_inverse(edits), files, tidy=False, owners=owners)
+        _require_clean(
+            planned,
+            f"The {target.kind} of task {target.task_id} cannot be taken back",
+            "Put your own edits of these files aside, then try again.",
+        )
+        return planned
 
     def recover(self) -> Recovered | None:
         """Finishes or takes back what a killed command left. None when there is nothing, or its process still lives."""
@@ -296,7 +315,8 @@ class Project:
         set_aside = self._full(rewriting.set_aside)
         back = "Everything written until then was taken back." + _kept_in_words(kept, saved, set_aside)
         if isinstance(error, Changed):
-            return _interfered(operation, error, back, kept)
+            alone = not set_aside and set(kept) <= {error.path} and error.how == "changed"
+            return _interfered(operation, error, back, kept, _SavedMeanwhile if alone else Conflict)
         if isinstance(error, StorageProblem):
             return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
         if isinstance(error, KeyboardInterrupt):
@@ -332,6 +352,27 @@ class Project:
 
     def _full(self, paths: Sequence[str]) -> tuple[Path, ...]:
         return tuple(self.root / path for path in paths)
+
+
+# -- again, after an editor saved --------------------------------------------------------------------------------------
+
+
+class _SavedMeanwhile(Conflict):
+    """Somebody saved a file in the instant of its swap, and nothing but that file stands otherwise than before."""
+
+
+def _again_after_saves(planned_now: Callable[[], Plan], written: Callable[[Plan], Operation]) -> tuple[Plan, Operation]:
+    """Plans anew after each save that came in between, a few times: an editor that saves often must not starve it."""
+    planned = planned_now()
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return planned, written(planned)
+        except _SavedMeanwhile as saved:
+            try:
+                planned = planned_now()
+            except Conflict:
+                raise saved from None  # it tells of both: that somebody saves, and that nothing was written
+    return planned, written(planned)
 
 
 # -- plans and figures -------------------------------------------------------------------------------------------------
@@ -445,11 +486,13 @@ def _aside(operation: Operation) -> str:
     return f".cairn/kept/{operation.id}"
 
 
-def _interfered(operation: Operation, changed: Changed, back: str, kept: Sequence[str]) -> Conflict:
+def _interfered(
+    operation: Operation, changed: Changed, back: str, kept: Sequence[str], kind: type[Conflict]
+) -> Conflict:
     paths = tuple(dict.fromkeys((changed.path, *kept)))
     if changed.how == "changed":
         what = f"{changed.path} was changed while the {operation.kind} was being written."
-        return Conflict(what, back, "Try again.", paths=paths)
+        return kind(what, back, "Try again.", paths=paths)
     why = f"What is written there would be lost. {back}"
     return Conflict(f"{changed.path} is {changed.how}.", why, "Close it there, then try again.", paths=paths)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,7 +243,7 @@ def test_a_conflict_names_every_path_and_writes_nothing(at, root):
         "Task abc cannot be accepted: 3 paths in conflict. Nothing was written.\n"
         "binary: binary file changed on both sides.\n"
         "gone/last: changed in the project, deleted or moved away by the task.\n"
-        "text: the same lines changed on both sides (line 4).\n"
+        "text: the same lines changed on both sides: line 4 (yours) against line 4 (the task's).\n"
         "cairn diff abc   shows its changes\ncairn retry abc   does it again from today's files"
     )
     assert caught.value.paths == ("binary", "gone/last", "text")
@@ -511,9 +512,7 @@ def test_a_file_saved_between_plan_and_write_is_never_overwritten(at, root, monk
     [
         (lambda root: (root / "new").write_text("mine\n"), {"new": text("mine\n")}),
         (lambda root: (root / "deep/er/mine").write_text("mine\n"), {"deep/er/mine": text("mine\n")}),
-        (lambda root: (root / "text").chmod(0o640), {"text": text(LINES, 0o640)}),
         (lambda root: (root / "link").unlink(), {"link": None}),
-        (lambda root: ((root / "gone/last").unlink(), (root / "gone").rmdir()), {"gone/last": None}),
     ],
 )
 def test_whatever_is_changed_between_plan_and_write_stays_so(at, root, monkeypatch, edit, extra):
@@ -522,6 +521,50 @@ def test_whatever_is_changed_between_plan_and_write_stays_so(at, root, monkeypat
         at.apply("abc", CHANGES)
 
     assert snapshot(root) == {path: content for path, content in (BEFORE | extra).items() if content is not None}
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda root: (root / "text").chmod(0o640), {"text": replace(AFTER["text"], mode=0o640)}),
+        (lambda root: ((root / "gone/last").unlink(), (root / "gone").rmdir()), {}),
+    ],
+)
+def test_an_edit_between_plan_and_write_that_goes_with_the_task_s_is_merged(at, root, monkeypatch, edit, expected):
+    edit_before_step(monkeypatch, 0, lambda: edit(root))
+    at.apply("abc", CHANGES)
+
+    assert snapshot(root) == AFTER | expected
+    assert [str(each.state) for each in at.operations()] == ["applied"]
+
+
+@pytest.mark.parametrize("act", ["apply", "undo"])
+@pytest.mark.parametrize(("saves", "through"), [(4, True), (5, False)])
+def test_an_editor_that_saves_again_and_again_is_planned_around_a_few_times(at, root, monkeypatch, act, saves, through):
+    changes = between({"text": text(LINES)}, {"text": text(LINES.replace("1", "one"))})
+    if act == "undo":
+        at.apply("abc", changes)
+    counted, steps = [0], Rewriting._steps
+
+    def saved_first(self, edits):
+        if edits is self.edits and counted[0] < saves:
+            counted[0] += 1
+            with (root / "text").open("a") as file:
+                file.write(f"edit {counted[0]}\n")
+        yield from steps(self, edits)
+
+    monkeypatch.setattr(Rewriting, "_steps", saved_first)
+    first = "one" if act == "undo" else "1"
+    if through:
+        assert (at.apply("abc", changes) if act == "apply" else at.undo()).merged == ("text",)
+        first = "1" if act == "undo" else "one"
+    else:
+        with pytest.raises(Conflict, match="text was changed while the"):
+            at.apply("abc", changes) if act == "apply" else at.undo()
+
+    edits = "".join(f"edit {number}\n" for number in range(1, saves + 1))
+    assert (root / "text").read_text() == LINES.replace("1", first) + edits
+    assert not list(root.rglob(".cairn-*"))
 
 
 def test_a_file_put_into_an_emptied_folder_keeps_the_folder(at, root, monkeypatch):
@@ -641,7 +684,26 @@ def test_the_lock_is_for_one_thread_and_that_one_may_take_it_twice(root):
 
 # -- when the system fails ----------------------------------------------------------------------------------------------
 
-CALLS = ("write", "fsync", "replace", "rename", "link", "unlink", "symlink", "mkdir", "rmdir", "fchmod")
+CALLS = (
+    "open",
+    "stat",
+    "fstat",
+    "read",
+    "readlink",
+    "scandir",
+    "listdir",
+    "lstat",
+    "write",
+    "fsync",
+    "replace",
+    "rename",
+    "link",
+    "unlink",
+    "symlink",
+    "mkdir",
+    "rmdir",
+    "fchmod",
+)
 KINDS = {errno.ENOSPC: DiskFull, errno.EACCES: StorageProblem, errno.EIO: StorageProblem}
 
 
