@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -355,9 +356,10 @@ class _Planner:
             return
         staying = self._staying(path)
         if edit is None:
-            found = self._files.look(path) if not staying else None
-            if found is not None and _is_folder(found.content):
-                self._edits[path] = Edit(path, found.content, None, found.owner)
+            with suppress(Unusual):  # one that cannot be looked at stays, as one that is not empty does
+                found = self._files.look(path) if not staying else None
+                if found is not None and _is_folder(found.content):
+                    self._edits[path] = Edit(path, found.content, None, found.owner)
         elif staying and edit.after is None:
             del self._edits[path]
             reason = "the folder holds other files and stays"

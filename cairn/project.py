@@ -120,8 +120,8 @@ class Project:
 
     def prepare(self) -> None:
         """Makes `.cairn`, which git ignores by its own .gitignore. Does nothing when it is there."""
-        new = not self.state.is_dir()
         with naming(str(self.state)):
+            new = not self.state.is_dir()
             if self.state.is_symlink() or (new and self.state.exists()):
                 raise StorageProblem(
                     f"{self.state} is not a folder.", "Cairn keeps its files there.", "Move it away, then try again."

@@ -43,8 +43,8 @@ def connect(
     """
     mode = "rwc" if create and not read_only else "rw"
     # An existing file says itself which journal it uses; one that is not Cairn's must not be changed by looking at it.
-    new = mode == "rwc" and not (Path(path).exists() and Path(path).stat().st_size > 0)
     with translate_errors(path):
+        new = mode == "rwc" and not (Path(path).exists() and Path(path).stat().st_size > 0)
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(path))}?mode={mode}",
             uri=True,
@@ -113,6 +113,8 @@ def translate_errors(path: Path | str) -> Iterator[None]:
             raise _disk_full(Path(path)) from error
         if error.errno in _FORBIDDEN_ERRNO:
             raise _refused(Path(path), str(error)) from error
+        if error.errno == errno.EIO:
+            raise StorageProblem(f"{path} cannot be read or written.", f"{error}.", "Check the disk.") from error
         raise
 
 

@@ -30,6 +30,7 @@ from cairn.errors import (
     UsageProblem,
 )
 from cairn.project import Applied, Decision, OperationState, PathPlan, Project
+from cairn.project_files import only_mode
 from cairn.rewriting import Rewriting
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
 
@@ -684,36 +685,18 @@ def test_the_lock_is_for_one_thread_and_that_one_may_take_it_twice(root):
 
 # -- when the system fails ----------------------------------------------------------------------------------------------
 
-CALLS = (
-    "open",
-    "stat",
-    "fstat",
-    "read",
-    "readlink",
-    "scandir",
-    "listdir",
-    "lstat",
-    "write",
-    "fsync",
-    "replace",
-    "rename",
-    "link",
-    "unlink",
-    "symlink",
-    "mkdir",
-    "rmdir",
-    "fchmod",
-)
+CALLS = ("write", "fsync", "replace", "rename", "link", "unlink", "symlink", "mkdir", "rmdir", "fchmod")
+LOOKS = ("open", "stat", "lstat", "fstat", "read", "pread", "readlink", "scandir", "listdir")
 KINDS = {errno.ENOSPC: DiskFull, errno.EACCES: StorageProblem, errno.EIO: StorageProblem}
 
 
 class Faults:
     """Makes the system call number `fatal` of those the apply path uses fail; with `for_ever` all later ones too."""
 
-    def __init__(self, monkeypatch, fatal: int, error: BaseException, *, for_ever: bool = False) -> None:
+    def __init__(self, monkeypatch, fatal: int, error: BaseException, *, for_ever: bool = False, calls=CALLS) -> None:
         self.count = 0
         self.hit = False
-        for name in CALLS:
+        for name in calls:
             monkeypatch.setattr(os, name, self.watched(getattr(os, name), fatal, error, for_ever))
         exchanging = self.watched(atomic_rename.renameat2, fatal, error, for_ever)
         monkeypatch.setattr(atomic_rename, "renameat2", exchanging)
@@ -729,10 +712,11 @@ class Faults:
         return watched
 
 
-def attempted(root, point, error, act, *, for_ever=False):
+def attempted(root, point, error, act, **how):
     at = Project(root)
+    only_mode(root)  # tried once for each project; a chmod refused there tells of a disk without modes
     with pytest.MonkeyPatch.context() as patch:
-        faults = Faults(patch, point, error, for_ever=for_ever)
+        faults = Faults(patch, point, error, **how)
         try:
             act(at)
         except BaseException as caught:  # noqa: BLE001 - KeyboardInterrupt is one of them
@@ -762,6 +746,34 @@ def test_a_system_call_that_fails_anywhere_leaves_the_project_as_it_was(tmp_path
         Project(root).apply("abc", CHANGES)
         assert snapshot(root) == AFTER
     assert point > 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("act", ["apply", "undo"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ENOSPC])
+def test_a_look_that_fails_anywhere_leaves_the_project_wholly_before_or_after(tmp_path, code, act):
+    """Opening, stating and reading, of the project's files and of Cairn's own."""
+    for point in range(1, 2000):
+        root = write(tmp_path / f"tree{point}", BEFORE)
+        Project(root).prepare()
+        if act == "undo":
+            Project(root).apply("abc", CHANGES)
+        whole, done = snapshot(root, folders=True), BEFORE if act == "undo" else AFTER
+        attempt = (lambda at: at.undo()) if act == "undo" else (lambda at: at.apply("abc", CHANGES))
+        hit, caught = attempted(root, point, OSError(code, os.strerror(code)), attempt, calls=LOOKS)
+        if not hit:
+            break
+        if caught is None:  # nothing was lost with that look
+            assert snapshot(root) == done, point
+            continue
+        assert type(caught) in {KINDS[code], Conflict}, (point, caught)
+        assert snapshot(root, folders=True) == whole, point
+        assert Project(root).recover() is None
+        assert not list(root.rglob(".cairn-*"))
+        attempt(Project(root))
+        assert snapshot(root) == done
+    assert point > 200
 
 
 @pytest.mark.slow
