@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import textwrap
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,9 @@ def files(**contents: str) -> Callable[[Path], None]:
 
     def write(folder: Path) -> None:
         for name, text in contents.items():
-            path = folder / name.replace("__", "/").replace("_dot_", ".")
+            path = folder / "__init__".join(
+                part.replace("__", "/") for part in name.replace("_dot_", ".").split("__init__")
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(textwrap.dedent(text).lstrip("\n").encode())
 
@@ -119,20 +121,26 @@ def nothing_changed(folder: Path, before: Mapping[str, bytes]) -> str:
 # ── docstrings, types ──
 
 
+def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Those of the module and of its classes; what is inside a function is nobody's to call."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(ast.Module(node.body, []))
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
 def has_docstrings(folder: Path, before: Mapping[str, bytes]) -> str:
     missing = []
     for path in python_files(folder):
         name = str(path.relative_to(folder))
         if without_docstrings(path.read_text()) != without_docstrings(before[name].decode()):
             return f"{name}: code changed beside docstrings"
-        for node in ast.walk(ast.parse(path.read_text())):
-            public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-            if (
-                public
-                and not ast.get_docstring(node)
-                and "overload" not in ast.dump(ast.Module(node.decorator_list, []))
-            ):
-                missing.append(f"{name}:{node.name}")
+        missing += [
+            f"{name}:{node.name}"
+            for node in public_functions(ast.parse(path.read_text()))
+            if not ast.get_docstring(node) and "overload" not in ast.dump(ast.Module(node.decorator_list, []))
+        ]
     return f"without docstring: {', '.join(missing[:5])}" if missing else ""
 
 
