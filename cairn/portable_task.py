@@ -23,6 +23,7 @@ from cairn.project_path import project_path
 from cairn.queue import TaskEvent
 from cairn.task import ID_LENGTH, ID_LETTERS, Task, TaskStatus
 from cairn.task_file import JSON, LAYOUT, TaskFile, remove_task_file
+from cairn.task_questions import distrust_answers
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 
 KEY = "cairn.export"
@@ -243,6 +244,7 @@ def _judged(file: TaskFile, orchestrator: Orchestrator) -> tuple[Task, tuple[Tas
             _require_plain(path)
     _require_plain_values(task)
     task = _elsewhere(task, orchestrator, file)
+    distrust_answers(file)
     keep_task(file, task)
     return task, tuple(
         TaskEvent(float(at), was and TaskStatus(was), TaskStatus(to), str(why)) for at, was, to, why in told["events"]
@@ -272,7 +274,7 @@ def _require_plain_values(task: Task) -> None:
 def _elsewhere(task: Task, orchestrator: Orchestrator, file: TaskFile) -> Task:
     status = _STATUS_ELSEWHERE.get(task.status, task.status)
     reason = task.reason if status is task.status else f"imported; it was {task.status} where it came from"
-    task = replace(task, options={})  # whoever sent it does not choose the limits here
+    task = replace(task, options=_binding(task.options, orchestrator))
     if _is_taken(task.id, orchestrator):
         keep_surroundings(file, surroundings(file, task))
         task = replace(task, id=orchestrator.queue.draft(task.request, task.origin).id)
@@ -292,3 +294,11 @@ def _not_ours(source: Path, why: str) -> UsageProblem:
     return UsageProblem(
         f"{source} is not a task that can be imported.", why, "cairn export ID FILE   writes such files."
     )
+
+
+def _binding(options: Mapping[str, str], orchestrator: Orchestrator) -> dict[str, str]:
+    """Of a task's settings those that bind it further: whoever sent it does not choose limits or leave here."""
+    names = {"policy.deny", "policy.ask"} | (set() if orchestrator.settings.policy.only else {"policy.only"})
+    kept = {name: value for name, value in options.items() if name in names}
+    orchestrator.settings.with_options(kept)
+    return kept

@@ -64,7 +64,10 @@ def keep_question(file: TaskFile, question: PersonQuestion) -> None:
 def question_of(file: TaskFile, call: int) -> PersonQuestion | None:
     """What was asked about a call, answered or not."""
     kept = file.kv_get(f"{KEY}{call}")
-    return _question(kept) if isinstance(kept, dict) else None
+    try:
+        return _question(kept) if isinstance(kept, dict) else None
+    except (TypeError, ValueError, KeyError):
+        return None  # somebody wrote nonsense there; the call that it is about is asked about again
 
 
 def open_question(file: TaskFile) -> PersonQuestion | None:
@@ -74,8 +77,8 @@ def open_question(file: TaskFile) -> PersonQuestion | None:
 
 def questions(file: TaskFile) -> Iterator[PersonQuestion]:
     """All that were ever asked, by their calls' numbers."""
-    keys = [str(key) for (key,) in file.rows("SELECT key FROM kv_store WHERE key GLOB ?", f"{KEY}*")]
-    for call in sorted(int(key.removeprefix(KEY)) for key in keys):
+    keys = [str(key).removeprefix(KEY) for (key,) in file.rows("SELECT key FROM kv_store WHERE key GLOB ?", f"{KEY}*")]
+    for call in sorted(int(key) for key in keys if key.isdecimal()):
         if (found := question_of(file, call)) is not None:
             yield found
 
@@ -99,6 +102,15 @@ def grants(file: TaskFile) -> frozenset[str]:
     return frozenset(each.grant for each in questions(file) if each.answer and each.answer.yes and each.answer.always)
 
 
+def distrust_answers(file: TaskFile) -> None:
+    """For a file that came from elsewhere: nothing is allowed for always here, and what was not done is asked again."""
+    for question in list(questions(file)):
+        if question.answer is not None:
+            done = file.rows("SELECT 1 FROM tool_calls WHERE id = ? AND status != 'pending'", question.call)
+            answer = replace(question.answer, always=False) if done else None
+            keep_question(file, replace(question, answer=answer))
+
+
 def copy_questions(source: TaskFile, target: TaskFile, last_step: int) -> None:
     """The target, a task forked from the source, knows what was answered up to that step."""
     for question in questions(source):
@@ -108,6 +120,18 @@ def copy_questions(source: TaskFile, target: TaskFile, last_step: int) -> None:
 
 def _question(kept: dict[str, JSON]) -> PersonQuestion:
     values: dict[str, Any] = {**kept}
-    answer = values.pop("answer", None)
-    paths = tuple(values.pop("paths", ()))
-    return PersonQuestion(**values, paths=paths, answer=None if answer is None else PersonAnswer(**answer))
+    answer = values["answer"]
+    return PersonQuestion(
+        *(int(values["call"]), int(values["step"]), str(values["name"]), str(values["arguments"])),
+        paths=tuple(map(str, values["paths"])),
+        rule=str(values["rule"]),
+        diff=str(values["diff"]),
+        more_files=int(values["more_files"]),
+        asked_at=float(values["asked_at"]),
+        answer=None if answer is None else _answer(answer),
+    )
+
+
+def _answer(kept: dict[str, Any]) -> PersonAnswer:
+    yes, always = kept["yes"] is True, kept["always"] is True
+    return PersonAnswer(yes, str(kept["because"]), always, float(kept["at"]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cairn.errors import IllegalMove, NotFound
 from cairn.journal import Journal
@@ -12,8 +14,8 @@ from cairn.policy import refused_by_person
 from cairn.portable_task import export_task, import_task
 from cairn.settings import Settings
 from cairn.task import TaskStatus
-from cairn.task_questions import PersonAnswer, open_question, questions
-from tests.unit.test_resume import Answers, Desk
+from cairn.task_questions import PersonAnswer, keep_answer, open_question, questions
+from tests.unit.test_resume import Answers, Desk, Killed
 
 YES, NO, ALWAYS = PersonAnswer(yes=True), PersonAnswer(yes=False), PersonAnswer(yes=True, always=True)
 
@@ -236,6 +238,30 @@ def test_a_waiting_task_is_answered_where_it_was_imported(desk, tmp_path):
     assert (model.asked, other_model.asked) == (["first"], [])
 
 
+def test_a_task_from_elsewhere_brings_no_leave_along(desk, tmp_path):
+    away = desk(ask="write")
+    first = asking(away, 'write_file("a", "")', 'write_file("b", "")')
+    options = {"policy.default": "allow", "policy.allow": "*", "policy.only": "**\n", "policy.deny": "ask_llm_many\n"}
+    second = away.run(away.orchestrator.answer(first.task, ALWAYS, options))
+    assert second.task.status is TaskStatus.IN_REVIEW
+    waiting = asking(away, 'write_file("a", "")', 'write_file("b", "")')
+    with away.file(waiting.task) as file:
+        keep_answer(file, waiting.question.call, ALWAYS)  # answered, and not gone on with
+    (tmp_path / "elsewhere").mkdir()
+    there = desk(tmp_path / "elsewhere", ask="write", only="a\nsaid.txt\n")
+    for number, task in enumerate((second.task, waiting.task)):
+        export_task(away.orchestrator, task, tmp_path / f"{number}.cairn", {})
+
+    done, open_again = (import_task(there.orchestrator, tmp_path / f"{number}.cairn") for number in (0, 1))
+
+    assert dict(done.options) == {"policy.deny": "ask_llm_many\n"}
+    with there.file(done) as file:
+        assert [each.answer.always for each in questions(file)] == [False]
+    assert there.orchestrator.review(open_again).question.paths == ("a",)
+    end = answered(there, there.orchestrator.review(open_again), YES)
+    assert end.question.name == "open().write"
+
+
 def test_a_lost_ledger_remembers_that_a_task_waits(desk, project):
     here = desk(ask="write(b)")
     first = asking(here, 'write_file("b", "x")')
@@ -247,6 +273,61 @@ def test_a_lost_ledger_remembers_that_a_task_waits(desk, project):
     end = answered(new, new.orchestrator.review(new.orchestrator.task(first.task.id)), YES)
 
     assert end.task.status is TaskStatus.IN_REVIEW
+
+
+def test_killed_between_the_question_and_the_ledger_it_is_asked_again(desk, monkeypatch):
+    model = Answers()
+    here = desk(ask="write(b)", text=model)
+    task = here.add(PROGRAM.format(body='tried(lambda: write_file("b", "x"))'))
+
+    def dies(*_arguments, **_options):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(here.orchestrator.queue, "finish", dies)
+        with pytest.raises(Killed):
+            here.run(task)
+    lost = here.orchestrator.queue.get(task.id)
+    with here.file(task) as file:
+        kept = open_question(file)
+    again = here.run(here.orchestrator.queue.requeue(lost))
+    end = answered(here, again, YES)
+
+    assert (lost.status, again.question, said(end), model.asked) == (TaskStatus.RUNNING, kept, ["None"], ["first"])
+
+
+def test_killed_between_the_answer_and_the_ledger_the_answer_counts(desk, monkeypatch):
+    here = desk(ask="write(b)")
+    first = asking(here, 'write_file("b", "x")')
+
+    def dies(*_arguments, **_options):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(here.orchestrator.queue, "requeue", dies)
+        with pytest.raises(Killed):
+            here.orchestrator.answer(first.task, PersonAnswer(yes=False, because="no"))
+    waiting = here.orchestrator.review(here.orchestrator.task(first.task.id))
+    with pytest.raises(NotFound):
+        here.orchestrator.answer(waiting.task, YES)
+    end = here.run(here.orchestrator.resume(waiting.task))
+
+    assert (waiting.task.status, waiting.question) == (TaskStatus.WAITING, None)
+    assert said(end) == [f"PermissionError: {refused_by_person('write_file', 'no')}"]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), min_size=1, max_size=5))
+def test_exactly_what_was_answered_with_yes_is_done_and_each_call_is_made_once(desk, wishes):
+    here = desk(ask="write(?)")
+    review = asking(here, *(f'write_file("{path}", "{number}")' for number, (path, _) in enumerate(wishes)))
+    for _, yes in wishes:
+        review = answered(here, review, PersonAnswer(yes=yes))
+
+    wanted = {path: str(number).encode() for number, (path, yes) in enumerate(wishes) if yes}
+    made = {change.path: change.after.data for change in review.changes if change.path != "said.txt"}
+    assert (review.task.status, made) == (TaskStatus.IN_REVIEW, wanted)
+    assert [call.name for call in review.calls].count("write_file") == len(wishes)
 
 
 def test_files_open_at_the_end_are_asked_about_before_the_program_has_failed(desk):

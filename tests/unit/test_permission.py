@@ -68,6 +68,7 @@ def test_changes_outside_of_the_named_paths_are_refused_in_every_way_and_reading
         'Path("README.md").rename("src/R")': "README.md",
         'os.makedirs("lib/x")': "lib/x",
         'write_file("src/to_docs.md", "through a link")': "src/to_docs.md",
+        'replace_all("TODO", "DONE", "**/*")': "README.md",
     }
 
     said, changed = output(here, 'read_file("README.md")[:8]', 'open("README.md").read()[:8]', *ways)
@@ -121,6 +122,9 @@ def test_a_file_that_may_not_be_read_is_read_in_no_way(desk, project):
         'Path("link.py").read_text()',
         'Path("secrets/key.py").rename("k.py")',
         'os.replace("secrets/key.py", "README.md")',
+        'comments("secrets/key.py")',
+        'history("secrets/key.py")',
+        'replace_all("TOKEN", "X", "secrets/*.py")',
     ]
 
     said, changed = output(
@@ -140,6 +144,19 @@ def test_a_file_that_may_not_be_read_is_read_in_no_way(desk, project):
         "['key.py']",
     ]
     assert (changed, "hunter2" in "".join(said)) == ((), False)
+
+
+def test_of_its_own_changes_a_task_is_shown_what_it_may_read(desk, project):
+    (project / "keys.py").write_text("TOKEN = 'hunter2'\n")
+    here = desk(deny="read(keys.py)")
+
+    said, changed = output(
+        here, 'write_file("keys.py", "")', 'write_file("a.txt", "x\\n")', 'diff().count("hunter2")', "history()"
+    )
+
+    assert said[:3] == ["None", "None", "0"]
+    assert said[3] == "PermissionError the person's policy lets history show single files only; name one file"
+    assert changed == ("a.txt", "keys.py")
 
 
 def test_a_denied_function_says_by_which_rule_and_the_next_thing_goes_on(desk):
