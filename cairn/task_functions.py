@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -25,7 +25,13 @@ from cairn.overlay import Overlay
 from cairn.parser_process import TooCostly, commented, outlined, require_python
 from cairn.program import Submission
 from cairn.project_path import project_path
-from cairn.text_edit import replaced_everywhere, replaced_once, require_replaceable, search_pattern
+from cairn.text_edit import (
+    renames_safely,
+    replaced_everywhere,
+    replaced_once,
+    require_replaceable,
+    search_pattern,
+)
 
 TEXT_CHARS = 1_000_000
 NAMES = 10_000
@@ -35,6 +41,7 @@ CLAIMS = 20_000
 LOG_CHARS = 10_000
 SHOWN_CHARS = 200  # of a line in an error
 PROMPTS = 1_000
+PARSED_BYTES = 5_000_000  # of Python in one call, which takes some seconds
 REPLACED = text_search.SearchLimits(hits=100_000, characters=100_000_000)
 
 T = TypeVar("T")
@@ -47,12 +54,16 @@ def no_recipe(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """One file's content before and after, and how many places differ."""
+    """One file's content before and after, and how many places differ.
+
+    `keeps_syntax`: it needs no parser to tell that Python stays Python.
+    """
 
     name: str
     before: bytes
     after: bytes
     count: int
+    keeps_syntax: bool
 
 
 class TaskFunctions:
@@ -116,9 +127,7 @@ class TaskFunctions:
         """
         require_replaceable(old, new)
         edits = [edit for name in self._with_text(old, glob) if (edit := self._replacing(name, old, new, word=word))]
-        for edit in edits:
-            if spoiled := _spoiled(edit.name, edit.after, edit.before):
-                raise ValueError(f"nothing was replaced, because {spoiled}. Edit that file by itself, or leave it out")
+        _require_still_parsing([edit for edit in edits if not edit.keeps_syntax])
         with self._overlay.transaction():
             for edit in edits:
                 self._overlay.write(edit.name, edit.after)
@@ -313,10 +322,13 @@ class TaskFunctions:
             return None
         try:
             before = self._overlay.read(name)
-            text, count = replaced_everywhere(decoded(name, before), old, new, word=word)
+            text = decoded(name, before)
         except ValueError:  # too large, or no text in UTF-8
             return None
-        return _Edit(name, before, encoded(text, before), count) if count else None
+        replaced, count = replaced_everywhere(text, old, new, word=word)
+        if not count:
+            return None
+        return _Edit(name, before, encoded(replaced, before), count, word and renames_safely(text, old, new))
 
     def _one_file(self, name: str) -> list[str]:
         there = self._overlay.entry(name)
@@ -329,6 +341,19 @@ def require_still_python(name: str, data: bytes, before: bytes | None) -> None:
     """Raises ValueError for a Python file that parsed and would not any more; nobody means to write that."""
     if spoiled := _spoiled(name, data, before):
         raise ValueError(f"not written, because {spoiled}. Mend the text and write it again")
+
+
+def _require_still_parsing(edits: Sequence[_Edit]) -> None:
+    """Raises ValueError for the first file that would be spoiled, and for more than can be parsed in one call."""
+    size = sum(len(edit.after) for edit in edits if edit.name.endswith((".py", ".pyi")))
+    if size > PARSED_BYTES:
+        raise ValueError(
+            f"nothing was replaced: {size:,} bytes of Python would have to be parsed, and at most {PARSED_BYTES:,} are "
+            "in one call; replace in one folder after the other"
+        )
+    for edit in edits:
+        if spoiled := _spoiled(edit.name, edit.after, edit.before):
+            raise ValueError(f"nothing was replaced, because {spoiled}. Edit that file by itself, or leave it out")
 
 
 def _spoiled(name: str, data: bytes, before: bytes | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import keyword
 import re
 
 SHOWN_PLACES = 10
@@ -50,6 +51,16 @@ def require_replaceable(old: str, new: str) -> None:
         raise ValueError("old is empty; give the text to replace")
     if old == new:
         raise ValueError("old and new are equal, so there is nothing to replace")
+
+
+def renames_safely(text: str, old: str, new: str) -> bool:
+    """True when one name in place of the other, as a whole word, surely leaves Python as sound as it is.
+
+    That spares a parser. Not where a word may be more than a name: a keyword, a string's prefix, part of an escape.
+    """
+    names = old.isidentifier() and new.isidentifier()
+    plain = names and not any(map(keyword.iskeyword, (old, new))) and not any(map(keyword.issoftkeyword, (old, new)))
+    return plain and f"\\{old}" not in text and not re.search(rf"\b{re.escape(old)}['\"]", text)
 
 
 def search_pattern(old: str) -> str:

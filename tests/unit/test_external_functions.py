@@ -316,6 +316,16 @@ def test_replacing_is_whole_or_not_at_all(table: Table) -> None:
     assert table("replace_all", "x", "y", "nothing/*") == table("replace_all", "x", "y", "nothing.txt") == []
 
 
+def test_more_than_can_be_parsed_is_replaced_in_parts(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cairn.task_functions.PARSED_BYTES", 20)
+
+    assert str(table.error("replace_all", "price(", "cost(", "**/*.py")) == (
+        "nothing was replaced: 41 bytes of Python would have to be parsed, and at most 20 are in one call; "
+        "replace in one folder after the other"
+    )
+    assert table("replace_all", "price", "cost", "**/*.py") == [{"file": "shop.py", "count": 1}]
+
+
 def test_a_limit_takes_the_whole_replacement_back(make_table: MakeTable) -> None:
     table = make_table(files_changed=1)
     table("write_file", "a.txt", "price")

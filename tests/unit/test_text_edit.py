@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import ast
+import re
 import time
+import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cairn.text_edit import replaced_once
+from cairn.text_edit import renames_safely, replaced_everywhere, replaced_once, search_pattern
 
 TEXT = """\
 import os
@@ -112,3 +117,59 @@ def test_looking_for_other_blanks_takes_no_product_of_both_lengths(name: str) ->
         replaced_once("a.txt", text, old, "x")
 
     assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "word", "expected"),
+    [
+        ("cat category cat", "cat", "dog", True, ("dog category dog", 2)),
+        ("cat category cat", "cat", "dog", False, ("dog dogegory dog", 3)),
+        ("a.b xa.b a.bc a.b", "a.b", "c", True, ("c xa.b a.bc c", 2)),
+        ("(x) ((x))", "(x)", "y", True, ("y (y)", 2)),
+        ("x", "x", "\\1\\g<0>", True, ("\\1\\g<0>", 1)),
+        ("a\nb\nc", "a\r\nb", "d\r\ne", True, ("d\ne\nc", 1)),
+        ("é éa", "é", "e", True, ("e éa", 1)),
+        ("none", "x", "y", True, ("none", 0)),
+    ],
+)
+def test_a_text_is_replaced_everywhere(text: str, old: str, new: str, word: bool, expected: tuple[str, int]) -> None:
+    assert replaced_everywhere(text, old, new, word=word) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "safe"),
+    [
+        ("Callable[[int], str]", "Callable", "Kallable", True),
+        ("x = rb'a'", "rb", "xx", False),
+        ('x = "\\n"', "n", "x", False),
+        ("match x:", "match", "fit", False),
+        ("x = None", "None", "x", False),
+        ("x = y", "y", "lambda", False),
+        ("a.b", "a.b", "c", False),
+        ("f(x)", "f", "g h", False),
+    ],
+)
+def test_only_a_name_for_a_name_is_known_to_leave_python_sound(text: str, old: str, new: str, safe: bool) -> None:
+    assert renames_safely(text, old, new) is safe
+
+
+@given(st.text(alphabet="ab_'\"\\\n (){}:=.frux0159", max_size=60), st.text("abfrux", min_size=1, max_size=3))
+def test_a_rename_that_is_called_safe_never_spoils_python(text: str, old: str) -> None:
+    def parses(source: str) -> bool:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                ast.parse(source)
+            except (SyntaxError, ValueError):
+                return False
+        return True
+
+    if renames_safely(text, old, "new") and parses(text):
+        assert parses(replaced_everywhere(text, old, "new", word=True)[0])
+
+
+@given(st.text(max_size=30), st.text(max_size=10), st.text(max_size=10))
+def test_the_pattern_for_a_search_is_in_one_line_of_every_text_that_has_it(old: str, above: str, below: str) -> None:
+    text = f"{above}{old}{below}"
+
+    assert re.search(search_pattern(old), text)
