@@ -44,7 +44,7 @@ def connect(
     mode = "rwc" if create and not read_only else "rw"
     # An existing file says itself which journal it uses; one that is not Cairn's must not be changed by looking at it.
     with translate_errors(path):
-        new = mode == "rwc" and not (Path(path).exists() and Path(path).stat().st_size > 0)
+        new = mode == "rwc" and not _has_content(Path(path))
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(path))}?mode={mode}",
             uri=True,
@@ -113,8 +113,6 @@ def translate_errors(path: Path | str) -> Iterator[None]:
             raise _disk_full(Path(path)) from error
         if error.errno in _FORBIDDEN_ERRNO:
             raise _refused(Path(path), str(error)) from error
-        if error.errno == errno.EIO:
-            raise StorageProblem(f"{path} cannot be read or written.", f"{error}.", "Check the disk.") from error
         raise
 
 
@@ -153,6 +151,15 @@ def require_whole(path: Path) -> None:
         connection.close()
     if found != "ok":
         raise damaged(path, f"SQLite says: {found}.")
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise StorageProblem(f"{path} cannot be read or written.", f"{error}.", "Check the disk.") from error
+        raise
 
 
 def _problem(path: Path, error: sqlite3.Error) -> StorageProblem | None:
