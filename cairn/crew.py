@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
 
 TICK_SECONDS = 1.0  # how often it looks for dead workers of others, and for deadlines
+JUMP_SECONDS = 2.0  # by which the clock may be off after a tick before it has jumped
+SETTLE_SECONDS = 5.0  # after a jump only a process that has ended is taken for dead
 PATIENCE_SECONDS = 31.0  # a task that starts by itself within this time is waited for
 STOP_SECONDS = 15.0  # a worker that was told to stop has so long to give its task back
 FALSE_STARTS = 3  # workers in a row that end before they are ready
@@ -72,7 +74,9 @@ class Crew:
         self._members: list[_Member] = []
         self._false_starts = 0
         self._signals = 0
-        self._looked = 0.0
+        self._looked = time.monotonic()  # when the ledger was last looked after, and what the clock said then
+        self._clock = time.time()
+        self._jumped = -SETTLE_SECONDS
         self.tally = Tally()
 
     def work(self, *, forever: bool = False) -> Tally:
@@ -105,12 +109,14 @@ class Crew:
         return self._orchestrator.settings.budget.tasks_at_once is not None and self._queue.count_ready(1) > 0
 
     def _look_after_the_ledger(self) -> None:
-        now = time.monotonic()
+        now, clock = time.monotonic(), time.time()
         if now - self._looked < TICK_SECONDS:
             return
-        self._looked = now
+        if abs((clock - self._clock) - (now - self._looked)) > JUMP_SECONDS:
+            self._jumped = now  # a laptop woke up, or the clock was set: living workers have yet to renew their leases
+        self._looked, self._clock = now, clock
         self._queue.expire()
-        for task in self._orchestrator.recover_abandoned():
+        for task in self._orchestrator.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
             self._tell(task.id, f"{task.status}: {task.reason}")
 
     def _hand_out(self, watch: LedgerWatch, *, forever: bool) -> bool:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_line, to_line
@@ -36,7 +37,7 @@ class CrewMember:
         self._verbose = verbose
         self._turn = threading.Lock()  # progress comes from the sandbox's threads too
         self._work: asyncio.Task[None] | None = None
-        self._ends = False
+        self._broken: BaseException | None = None
 
     def tell(self, message: Message) -> None:
         """Says it to the crew; nothing happens when that is gone."""
@@ -54,9 +55,18 @@ class CrewMember:
             if not isinstance(message, RunTask):
                 break
             self._work = asyncio.create_task(self._run(message))
+            self._work.add_done_callback(partial(self._require_whole, commands))
         if self._work is not None and not self._work.done():
             self._work.cancel(RELEASED)
             await asyncio.wait({self._work})
+        if self._broken is not None:
+            raise self._broken
+
+    def _require_whole(self, commands: asyncio.StreamReader, work: asyncio.Task[None]) -> None:
+        """A worker that cannot even say what became of its task ends, and another one takes its place."""
+        self._broken = None if work.cancelled() else work.exception()
+        if self._broken is not None:
+            commands.feed_eof()
 
     async def _run(self, told: RunTask) -> None:
         started = time.monotonic()

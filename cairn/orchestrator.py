@@ -277,10 +277,7 @@ class Orchestrator:
 
     def interrupted(self, request: str, origin: CodeOrigin) -> Task | None:
         """The newest task for just this that waits to go on, after its process ended or with a question."""
-        for task in self.queue.tasks([TaskStatus.QUEUED, TaskStatus.WAITING]):
-            if task.attempt and (task.request, task.origin) == (request, origin):
-                return task
-        return None
+        return self.queue.begun(request, origin)
 
     async def run(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
         """A claimed task runs to its end: in review with a submission, else failed or cancelled, its work kept.
@@ -746,14 +743,15 @@ class Orchestrator:
         said += [_said_of_interrupted(task) for task in self.recover_abandoned()]
         return tuple(said)
 
-    def recover_abandoned(self) -> tuple[Task, ...]:
+    def recover_abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
         """Running tasks whose process is gone are queued again, to go on from their journals.
 
-        One whose process ended as often as its terms allow is failed, so that it ends no further one.
+        `by_lease`: a process that gave no sign of life for that long is as good as gone. One whose process ended as
+        often as its terms allow is failed, so that it ends no further one.
         """
         self.queue.let_go()
         moved = []
-        for task in self.queue.abandoned():
+        for task in self.queue.abandoned(by_lease=by_lease):
             with suppress(IllegalMove):  # another command was faster
                 moved.append(self.take_from_the_dead(task))
         return tuple(moved)

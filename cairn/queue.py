@@ -342,6 +342,13 @@ class TaskQueue:
         found = self._db.execute(query, (task.id,)).fetchall()
         return {needed: TaskStatus(status) if status else None for needed, status in found}
 
+    def begun(self, request: str, origin: CodeOrigin) -> Task | None:
+        """The newest task for just this that has run before, and is queued or waits."""
+        tail = (
+            "WHERE status IN ('queued', 'waiting') AND attempt > 0 AND request = ? ORDER BY created_at DESC, rowid DESC"
+        )
+        return next((task for task in self._select(tail, (request,)) if task.origin == origin), None)
+
     def events(self, task_id: str) -> tuple[TaskEvent, ...]:
         """Every move of the task, oldest first."""
         query = "SELECT at, was, became, reason FROM event WHERE task = ? ORDER BY number"
@@ -532,13 +539,15 @@ class TaskQueue:
             row = self._db.execute(query, (task.id, task.attempt, TaskStatus.RUNNING)).fetchone()
         return row is None
 
-    def abandoned(self) -> tuple[Task, ...]:
-        """Running tasks whose process ended, or whose lease ran out."""
+    def abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
+        """Running tasks whose process ended, or whose lease ran out; the latter only if `by_lease`."""
         query = f"SELECT owner, lease_until, {_FOUND} FROM task WHERE status = ?"
         with translate_errors(self.path):
             rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
         now = self._clock()
-        return tuple(_task(row) for owner, until, *row in rows if until < now or Owner.parse(owner).is_gone())
+        return tuple(
+            _task(row) for owner, until, *row in rows if (by_lease and until < now) or Owner.parse(owner).is_gone()
+        )
 
     def ended(self, before: float) -> tuple[Task, ...]:
         """Tasks that nobody runs, waits for or reviews, and that last moved before then; the oldest first."""

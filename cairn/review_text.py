@@ -204,7 +204,10 @@ def next_commands(review: Review) -> str:
             steps = [("answer", "answer it; --yes, --no and --always do so at once"), ("cancel", "end it here")]
         case TaskStatus.ACCEPTED if review.changes:
             steps = [("undo", "take it back")]
-        case TaskStatus.QUEUED | TaskStatus.CANCELLED:
+        case TaskStatus.QUEUED:
+            here = "go on here, where it stopped" if review.task.attempt else "run it here and now"
+            steps = [("resume", here), ("cancel", "end it; cairn work   would run it")]
+        case TaskStatus.CANCELLED:
             steps = [("resume", "go on where it stopped"), ("retry", "do it again from today's files")]
         case TaskStatus.FAILED if raise_the_limit(review):
             steps = [("show", "its programs and errors"), ("diff", "what it did until then")]
@@ -296,16 +299,35 @@ def higher(value: float) -> str:
     return f"{2 * value:.0f}" if value == int(value) and value else f"{2 * value or 1:g}"
 
 
-def full(review: Review, console: Console) -> Iterator[str]:
-    """What `show` prints, part by part; programs are yielded apart by `programs`."""
+def full(review: Review, console: Console, hold: str = "") -> Iterator[str]:
+    """What `show` prints, part by part; programs are yielded apart by `programs`. `hold` keeps it from starting."""
     task = review.task
     yield headline(task, console)
     yield f"Task:     {printable(task.request)}"
     yield f"Created:  {_when(task.created_at)}" + (f"   retry of {task.retry_of}" if task.retry_of else "")
+    if terms := _terms(task):
+        yield f"Terms:    {printable(terms)}"
+    if hold:
+        yield f"Waits:    {printable(hold)}"
     yield f"Used:     {used(review)}"
     yield from bounds(review)
     if named := dangers(review, console):
         yield f"\n{named}"
+
+
+def _terms(task: Task) -> str:
+    """What was said about a queued task beside its request; nothing for one that says nothing."""
+    terms = task.terms
+    parts = [
+        f"priority {terms.priority}" if terms.priority else "",
+        f"until {_when(terms.deadline)}" if terms.deadline is not None else "",
+        f"key {terms.key}" if terms.key is not None else "",
+        f"after {', '.join(terms.after)}" if terms.after else "",
+        f"tags {', '.join(terms.tags)}" if terms.tags else "",
+        "accepted at once if nothing conflicts" if terms.accepts else "",
+        f"started in vain {task.in_vain} of {terms.max_attempts} times" if task.in_vain else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def bounds(review: Review) -> Iterator[str]:

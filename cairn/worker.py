@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
     from cairn.review import Review
 
+BEAT_SECONDS = 1.0  # how often it looks whether the lease must be renewed
 CLAIM_SECONDS = 0.2  # how often a task that is held back tries to start
 CANCEL_SECONDS = 0.2  # how often a running task looks whether it is to end
 ASKED = "cancelled by cairn cancel"
@@ -95,6 +97,10 @@ class Worker:
         return task.id in self._cancelled
 
     async def _keep_lease(self, task: Task) -> None:
+        """By the clock that leases go by: it jumps when a laptop wakes up, and the lease is renewed a moment later."""
+        beat = time.time()
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            self._orchestrator.queue.heartbeat(task, self._owner)
+            await asyncio.sleep(BEAT_SECONDS)
+            if not 0 <= time.time() - beat < LEASE_SECONDS / 3:
+                beat = time.time()
+                self._orchestrator.queue.heartbeat(task, self._owner)

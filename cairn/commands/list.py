@@ -92,7 +92,7 @@ def _show(console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, ho
     else:
         console.table(["ID", "STATUS", "CHANGES", "AGE", "TASK"], [row(task, holds.get(task.id, "")) for task in tasks])
     if more:
-        console.note(f"cairn: {more:,} more:  cairn list --before {tasks[-1].id}")
+        console.note(f"cairn: {more:,} more; --before {tasks[-1].id}   shows them.")
 
 
 def watch_tasks(queue: TaskQueue, wanted: Wanted, limit: int, console: Console) -> None:

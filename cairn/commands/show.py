@@ -25,10 +25,11 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         review = orchestrator.review(looked_at(orchestrator, task_id, "show"))
+        hold = orchestrator.queue.holds([review.task]).get(review.task.id, "")
     if as_json:
-        console.json(review_json(review))
+        console.json(review_json(review) | {"waits": hold})
         return
-    for line in review_text.full(review, console):
+    for line in review_text.full(review, console, hold):
         console.write(line)
     for step in review.steps:
         console.write()

@@ -176,6 +176,29 @@ def test_a_task_is_abandoned_when_its_lease_runs_out(queue, clock):
     assert queue.abandoned() == (task,)
 
 
+def test_after_a_jump_of_the_clock_only_a_process_that_ended_is_taken_for_dead(queue, clock):
+    queue.add("x", FILE)
+    queue.add("y", FILE)
+    queue.claim(HERE)
+    gone = queue.claim(Owner(HERE.host, os.getpid(), HERE.born + 1))
+
+    clock.now += 3600
+
+    assert queue.abandoned(by_lease=False) == (gone,)
+
+
+def test_an_interrupted_task_is_found_by_its_request_and_origin_and_one_that_never_ran_is_not(queue, clock):
+    for origin in (FILE, RECIPE, FILE):
+        clock.now += 1
+        queue.add("same", origin)
+    first = queue.claim(HERE)
+    again = queue.requeue(first)
+
+    assert queue.begun("same", FILE) == again
+    assert queue.begun("same", RECIPE) is None
+    assert queue.begun("other", FILE) is None
+
+
 def test_a_task_is_abandoned_at_once_when_its_process_ended(queue):
     queue.add("x", FILE)
     child = subprocess.run(
