@@ -12,6 +12,9 @@ from typing import Any
 Function = Callable[..., Any]
 
 SANDBOX_ROOT = "/project"  # the folder programs believe to be in; a path may be written with it
+_OPTIONAL_TEXT = str | None
+_OPTIONAL_NUMBER = int | None
+_OPTIONAL = (_OPTIONAL_NUMBER, _OPTIONAL_TEXT)
 _PATHS = frozenset({"path", "source", "target", "pattern", "glob", "changed_files"})
 
 
@@ -44,15 +47,17 @@ def fitted(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 def _of_type(function: str, key: str, value: Any, wanted: Any) -> Any:
     if isinstance(value, PurePath):
         value = str(value)
-    if value is None and wanted in {int | None, str | None}:
+    if wanted is str and isinstance(value, str):  # first: there may be a million of them
+        return _text(function, key, value)
+    if value is None and wanted in _OPTIONAL:
         return None
-    if wanted in {str, str | None} and isinstance(value, str):
+    if wanted == _OPTIONAL_TEXT and isinstance(value, str):
         return _text(function, key, value)
     if wanted == list[str] and isinstance(value, list | tuple | set | frozenset):
         return [_of_type(function, f"{key}[{place}]", item, str) for place, item in enumerate(_in_order(value))]
     if wanted is bool and isinstance(value, bool):
         return value
-    if wanted in {int, int | None} and type(value) is int:
+    if type(value) is int and (wanted is int or wanted == _OPTIONAL_NUMBER):
         return value
     raise TypeError(
         f"{function}(): {key} must be {_type_text(wanted)}, not {type(value).__name__}{_instead(value, wanted)}"
