@@ -28,6 +28,7 @@ VERBS = {
     "list": "List the tasks of the project, newest first.",
     "show": "Show a task as a reviewer wants it.",
     "diff": "Print a task's changes as a patch that `git apply` takes.",
+    "check": "Run the project's checks over a task's files.",
     "log": "Print the journal of a task: every external call in order.",
     "accept": "Take a task's changes into the project.",
     "reject": "Drop a task's changes.",

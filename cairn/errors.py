@@ -5,6 +5,7 @@ CairnError                      exit 1
 ├── NotFound                    exit 3   no such task, project, recipe or file
 ├── Conflict                    exit 4   the project and the task disagree; nothing was written
 │   └── NotAllowed              exit 4   dangerous paths were not named; nothing was written
+├── CheckNotPassed              exit 1   a required check failed on the task; nothing was written
 ├── TaskFailed                  exit 1   the task ended without a submission
 ├── BudgetReached               exit 1   the project's budget allows no further task now
 ├── IllegalMove                 exit 1   a task cannot go from its state to the one asked for
@@ -65,6 +66,10 @@ class Conflict(CairnError):
 
 class NotAllowed(Conflict):
     """Some of the changes could run something by themselves, and nobody named their paths; nothing was written."""
+
+
+class CheckNotPassed(CairnError):
+    """A required check failed on the task's files as they are; nothing was written."""
 
 
 class TaskFailed(CairnError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from cairn.asking import Questions, question_digest
 from cairn.call_values import arguments_text, shortened_arguments
 from cairn.changes import EntryKind
+from cairn.checks import CheckRunner
 from cairn.function_signatures import declared, fitted, reference, stubs
 from cairn.journal import Journal
 from cairn.overlay import Entry, Overlay
@@ -24,7 +25,7 @@ from cairn.program import AtLimit, CallRecord, Limits, MustAsk, Submission
 from cairn.program_errors import FOR_PROGRAMS, Denied
 from cairn.progress import CallMade, Observer, unobserved
 from cairn.recalled_calls import Recalled
-from cairn.task_functions import TaskFunctions, no_recipe, require_still_python
+from cairn.task_functions import TaskFunctions, no_recipe, require_still_python, submission
 from cairn.task_questions import PersonAnswer, PersonQuestion
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ LEAVES_FILES = frozenset(
     | {"Path.read_bytes", "Path.read_text", "Path.stat", "Path.exists", "Path.is_file", "Path.is_dir"}
     | {"Path.is_symlink", "Path.iterdir", "os.scandir", "os.walk"}
 )
+QUESTIONS = frozenset({"ask_llm", "ask_llm_many"})
 LOOK_AROUND = frozenset({"list_dir", "search_files", "search_content", "file_exists", "history", "read_recipe"})
 
 
@@ -121,10 +123,11 @@ def create_external_functions(
     observe: Observer = unobserved,
     recipe: Callable[[str], str] = no_recipe,
     policy: Policy | None = None,
+    checks: CheckRunner | None = None,
 ) -> BoundFunctions:
     """The functions of one task. A task that goes on counts the questions that its journal has answers to.
 
-    `recipe` gives a recipe's text by its name, or raises ValueError.
+    `recipe` gives a recipe's text by its name, or raises ValueError. With `checks` a submission has to pass them.
     """
     answers = journal.kept_answers()
     questions = Questions(
@@ -135,7 +138,7 @@ def create_external_functions(
         kept=journal.kept_answers(unused=True),
         keep=journal.keep_answer,
     )
-    return BoundFunctions(overlay, journal, questions, observe, limits, recipe, policy)
+    return BoundFunctions(overlay, journal, questions, observe, limits, recipe, policy, checks)
 
 
 class BoundFunctions:
@@ -150,6 +153,7 @@ class BoundFunctions:
         limits: Limits | None = None,
         recipe: Callable[[str], str] = no_recipe,
         policy: Policy | None = None,
+        checks: CheckRunner | None = None,
     ) -> None:
         self.stubs = type_stubs()
         self.names = frozenset(_functions())
@@ -163,7 +167,8 @@ class BoundFunctions:
         self._observe = observe
         self._limits = limits
         self._files_at_most: int | None = None
-        self._functions = TaskFunctions(judged, questions, self._submit, recipe)
+        self._checks = checks
+        self._functions = TaskFunctions(judged, questions, self._submit, recipe, checks)
 
     @property
     def drafts(self) -> int:
@@ -187,6 +192,8 @@ class BoundFunctions:
         bound: Callable[..., Any] = getattr(self._functions, name)
         if inspect.iscoroutinefunction(function):
             return self._ask(name, arguments, bound)
+        if name == "submit_result" and self._checks is not None:
+            return self._submit_checked(self._checks, arguments)
         result: object = self.run(name, arguments, lambda: bound(**arguments), looks_around=name in LOOK_AROUND)
         return result
 
@@ -323,17 +330,29 @@ class BoundFunctions:
             failure = error
         with self._overlay.transaction():
             self._journal.require_held()
+            if failure is None and name == "submit_result":
+                self._submit(submission(**arguments))
             record = self._journal.end_call(number, result, failure, arguments)
-            if failure is None:
+            if failure is None and name in QUESTIONS:
                 self._journal.use_answers(_digests(arguments))
         self._observe(CallMade(record))
         if failure is not None:
             raise failure
         return result
 
-    def _submit(self, submission: Submission) -> None:
-        self._journal.submit(submission)
-        self.submission = submission
+    def _submit_checked(self, checks: CheckRunner, arguments: dict[str, Any]) -> object | Awaitable[object]:
+        """A submission counts once the required checks have run; one that broke them is an error for the program."""
+
+        async def judged(**given: Any) -> None:
+            submission(**given)
+            if refusal := await checks.refusal():
+                raise ValueError(refusal)
+
+        return self._ask("submit_result", arguments, judged)
+
+    def _submit(self, made: Submission) -> None:
+        self._journal.submit(made)
+        self.submission = made
 
 
 class _JournaledFiles:
@@ -437,9 +456,13 @@ def type_stubs() -> str:
 
 
 @cache
-def function_reference() -> str:
-    """The functions for a model that writes programs."""
-    return reference(_functions().values())
+def function_reference(checks: tuple[str, ...] = ()) -> str:
+    """The functions for a model that writes programs; run_check only where there are checks, with their names."""
+    wanted = {name: function for name, function in _functions().items() if checks or name != "run_check"}
+    told = {name: reference([function]) for name, function in wanted.items()}
+    if checks:
+        told["run_check"] = f"{told['run_check'].rstrip()}\n  The checks here: {', '.join(checks)}.\n"
+    return "\n".join(text.strip("\n") for text in told.values())
 
 
 def _as_given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

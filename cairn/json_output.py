@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cairn import git_diff
 from cairn.changes import ChangeSet
+from cairn.checks import CheckResult, Standing
 from cairn.errors import CairnError, Conflict
 from cairn.policy import Policy
 from cairn.program import CallRecord, Finished, LimitReached, Step
@@ -96,6 +97,8 @@ def review_json(review: Review) -> dict[str, Any]:
         "steps": [step_json(step) | _cost_json(review.costs.get(step.number)) for step in review.steps],
         "calls": len(review.calls),
         "drafts": review.drafts,
+        "checks": [standing_json(each) for each in review.evidence.standings],
+        "weakened": [asdict(each) for each in review.evidence.weakened],
         "policy": policy_json(review.policy),
         "question": None if review.question is None else asdict(review.question),
         "spent": asdict(review.spent) | {"money": review.spent.money},
@@ -111,6 +114,18 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "default": str(policy.default),
         "only": None if policy.only is None else list(policy.only),
     }
+
+
+def standing_json(found: Standing) -> dict[str, Any]:
+    """A check, what is known of it for the task's files as they are, and its newest run."""
+    result = None if found.result is None else check_json(found.result)
+    told = {"name": found.check.name, "required": found.check.required, "verdict": str(found.verdict)}
+    return {**told, "result": result}
+
+
+def check_json(result: CheckResult) -> dict[str, Any]:
+    """One run of a check; `content` is the `digest` of the changes it ran over."""
+    return {**asdict(result), "passed": result.passed, "before": str(result.before)}
 
 
 def step_json(step: Step) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Self
 
 from cairn import prompts
 from cairn.changes import Change, ChangeSet
+from cairn.check_record import check_results
+from cairn.checks import CheckResult, Evidence, Verdict, standings, summary
 from cairn.dangerous_paths import dangers, require_allowed
 from cairn.day_budget import day_of
-from cairn.errors import CairnError, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
+from cairn.errors import CairnError, CheckNotPassed, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.git_diff import stat
 from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal, TakenOver, copy_first_steps
@@ -46,15 +48,19 @@ from cairn.task_questions import (
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, can_be_raised, ended, figure, verdict
 from cairn.task_spending import ModelCall, keep_model_call, spending_by_step, task_spending
+from cairn.weakened_checks import weakenings
 
 if TYPE_CHECKING:
+    from cairn.check_runs import CheckRuns, ProgramChecks
     from cairn.code_generator import CodeSource
     from cairn.day_budget import DayBudget
     from cairn.language_model import TextModel
     from cairn.metered_model import Account, PausedModels
     from cairn.metering import Spent
+    from cairn.program import Limits
     from cairn.recipe_library import Library
     from cairn.replay import Replay
+    from cairn.runtime import Runtime
     from cairn.settings import Settings
 
 DRAFTS = "cairn.drafts"  # how many answers of ask_llm were a draft model's
@@ -64,12 +70,20 @@ INTERRUPTED = "interrupted: its process ended; cairn resume goes on"
 RELEASED = "its worker was stopped"  # why a run is cancelled whose task is to go on elsewhere
 
 
+def chosen_runtime(root: Path, settings: Settings, unsandboxed: bool) -> Runtime:
+    """The runtime that the settings name."""
+    from cairn.plugins import runtime
+
+    return runtime(root, settings.runtime, unsandboxed=unsandboxed)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a run is made of, chosen by name; tests hand in their own."""
 
     source: Callable[[CodeOrigin, Settings], CodeSource]
     text_model: Callable[[CodeOrigin, Settings], TextModel | None]
+    runtime: Callable[[Path, Settings, bool], Runtime] = chosen_runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +228,9 @@ class Orchestrator:
             found = sections(overlay, request, asked, self._recipes().offered, hides=hides)
             told = [*in_words(policy), *((each.heading, each.text) for each in found)]
         limits = self.settings.limits.limits()
-        return prompts.system_prompt(function_reference(), limits), prompts.task_message(request, told)
+        return prompts.system_prompt(function_reference(tuple(self.settings.checks)), limits), prompts.task_message(
+            request, told
+        )
 
     def resume(self, task: Task, options: Mapping[str, str] | None = None, *, held_by: Owner | None = None) -> Task:
         """A stopped task is queued again under its own id; it goes on from its journal. `options` replace those it has.
@@ -400,6 +416,7 @@ class Orchestrator:
                 observe,
                 lambda name: self._recipes().text_of(name),
                 policy,
+                self._program_checks(work, settings, observe, may_refuse=lambda: self._has_steps(source, work, limits)),
             )
             seen = surroundings(work.file, task)
             dumps = TaskDumps(work.file, work.journal)
@@ -425,6 +442,73 @@ class Orchestrator:
                     with suppress(TakenOver), work.file.transaction():
                         work.journal.require_held()
                         work.file.kv_set(DRAFTS, functions.drafts)
+
+    # -- checks -----------------------------------------------------------------------------------------------------
+
+    def checks(
+        self, work: Workspace, settings: Settings, observe: Observer = unobserved, *, unsandboxed: bool = False
+    ) -> CheckRuns:
+        """The project's checks over a task's files. No program's command sees what its policy hides."""
+        from cairn.check_runs import CheckRuns
+        from cairn.permission import is_hidden
+
+        policy = settings.policy.policy()
+        return CheckRuns(
+            work.overlay,
+            work.file,
+            settings.checks,
+            lambda: self._parts.runtime(self.project.root, settings, unsandboxed),
+            self._clock,
+            observe,
+            partial(is_hidden, policy, work.overlay, "read_file") if policy.hides_some else None,
+        )
+
+    def _program_checks(
+        self, work: Workspace, settings: Settings, observe: Observer, *, may_refuse: Callable[[], bool]
+    ) -> ProgramChecks | None:
+        from cairn.check_runs import ProgramChecks
+
+        if not settings.checks:
+            return None
+        used = work.journal.completed("run_check")
+        return ProgramChecks(self.checks(work, settings, observe), settings.runtime.runs, may_refuse, used=used)
+
+    def _has_steps(self, source: CodeSource, work: Workspace, limits: Limits) -> bool:
+        """True while whoever writes the programs may write another one."""
+        return source.answers and work.journal.step < limits.steps
+
+    async def check(
+        self, task: Task, names: Sequence[str] = (), observe: Observer = unobserved, *, unsandboxed: bool = False
+    ) -> tuple[CheckResult, ...]:
+        """Runs these checks, or all that are about the task's changes, over its files as they are now.
+
+        Raises NotFound for an unknown check, IllegalMove for a task that runs, CairnError where nothing can run.
+        """
+        settings = self.settings.with_options(task.options)
+        _require_checks(settings, names)
+        if task.status in {TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING}:
+            raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
+        self.file_of(task)
+        with self._workspace(task) as work:
+            runs = self.checks(work, settings, observe, unsandboxed=unsandboxed)
+            found = sorted(runs.standings(), key=lambda each: not each.check.keep_writes)
+            wanted = [each.check.name for each in found if names or each.verdict is not Verdict.NOT_NEEDED]
+            results = [await runs.run(name) for name in wanted if not names or name in names]
+            task = self.queue.note_checks(task, summary(runs.standings()))
+            keep_task(work.file, task)
+        return tuple(results)
+
+    def evidence(self, task: Task) -> Evidence:
+        """What the checks say of the task's changes, and what of them weakens checks."""
+        if not self._path(task.id).exists():
+            return Evidence()
+        with self._workspace(task) as work:
+            return self._evidence(work, task, work.overlay.changes())
+
+    def _evidence(self, work: Workspace, task: Task, changes: ChangeSet) -> Evidence:
+        checks = self.settings.with_options(task.options).checks
+        found = standings(checks, check_results(work.file), changes.digest, changes.paths)
+        return Evidence(found, weakenings(changes))
 
     def day_budget(self, settings: Settings) -> DayBudget:
         """What the project's tasks may spend on models today, and have spent."""
@@ -489,6 +573,7 @@ class Orchestrator:
             seconds=task.outcome.seconds + seconds,
             money=review.spent.money,
             estimated=review.spent.estimated,
+            checks=summary(review.evidence.standings),
         )
         finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
         if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
@@ -526,6 +611,7 @@ class Orchestrator:
                 question=open_question(work.file) if task.status in _MAY_ASK else None,
                 spent=task_spending(work.file),
                 costs=_costs(work),
+                evidence=self._evidence(work, task, whole),
             )
 
     def changes(self, task: Task) -> ChangeSet:
@@ -551,19 +637,36 @@ class Orchestrator:
         return self._accepting(task, selection)[0]
 
     def accept(
-        self, task: Task, selection: Selection | None = None, *, allow: Sequence[str] = ()
+        self, task: Task, selection: Selection | None = None, *, allow: Sequence[str] = (), force: bool = False
     ) -> tuple[Task, Applied]:
         """The task's changes reach the project, all or none; or those selected, and the others stay in review.
 
-        `allow` names dangerous paths, beside the settings. Raises Conflict, NotAllowed, IllegalMove, StorageProblem.
+        `allow` names dangerous paths, beside the settings; `force` takes what a required check failed on.
+        Raises Conflict, NotAllowed, CheckNotPassed, IllegalMove, StorageProblem.
         """
         require_move(task.id, task.status, TaskStatus.ACCEPTED)
         with self.project.locked():
             require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
             changes, part = self._accepting(task, selection)
             require_allowed(task.id, changes, self.settings.accept.allow, allow)
+            if not force:
+                self.require_checks_passed(task)
             applied = self.project.apply(task.id, changes, part=part)
             return self._record(applied.operation), applied
+
+    def require_checks_passed(self, task: Task) -> None:
+        """Raises CheckNotPassed for a required check that failed on the task's files as they are."""
+        failed = self.evidence(task).failed if self.settings.with_options(task.options).checks else ()
+        if failed:
+            told = "; ".join(f"{each.check.name} {each.result.in_words}" for each in failed if each.result)
+            raise CheckNotPassed(
+                f"Task {task.id} did not pass a required check; nothing was written.",
+                f"{told}.",
+                (
+                    f"cairn check {task.id}   runs its checks again.",
+                    f"cairn accept {task.id} --force   takes it all the same.",
+                ),
+            )
 
     def undecided(self, task: Task, selection: Selection | None = None) -> Undecided:
         """What an accept of the selection is about, or of all that is left. Raises IllegalMove when nothing can be."""
@@ -865,6 +968,19 @@ def _require_open_end(journal: Journal, step: int) -> None:
     if not 0 <= step <= last:
         why = f"Its first {last} steps came to an end without submitting." if last else "Its first step ended it."
         raise UsageProblem(f"The task cannot be forked at step {step}.", why, f"--fork N   with N from 0 to {last}")
+
+
+def _require_checks(settings: Settings, names: Sequence[str]) -> None:
+    if not settings.checks:
+        raise NotFound(
+            "The project has no checks.",
+            "None stands in cairn.toml under [checks].",
+            ("[checks]", 'tests = "pytest -q"   in cairn.toml adds one; cairn init   proposes some.'),
+        )
+    for name in names:
+        if name not in settings.checks:
+            known = ", ".join(settings.checks)
+            raise NotFound(f"There is no check '{name}'.", f"The project has: {known}.", "Name one of these.")
 
 
 def _count(value: object) -> int:

@@ -94,7 +94,7 @@ def _from_model(origin: CodeOrigin, settings: Settings) -> CodeSource:
     from cairn.external_functions import function_reference
     from cairn.language_model import open_model
 
-    return CodeGenerator(open_model(origin.name, retry=settings.retry), function_reference())
+    return CodeGenerator(open_model(origin.name, retry=settings.retry), function_reference(tuple(settings.checks)))
 
 
 def _from_file(origin: CodeOrigin, settings: Settings) -> CodeSource:  # noqa: ARG001 - one signature for all sources

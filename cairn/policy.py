@@ -52,6 +52,7 @@ CALLS: Mapping[str, frozenset[Doing]] = {
     "read_recipe": _NOTHING,
     "ask_llm": _NOTHING,
     "ask_llm_many": _NOTHING,
+    "run_check": _NOTHING,
     "log": _NOTHING,
     "submit_result": _NOTHING,
     "open": _LOOKS,

@@ -261,8 +261,16 @@ def _require_plain_values(task: Task) -> None:
     if len(task.id) != ID_LENGTH or not set(task.id) <= set(ID_LETTERS):
         raise ValueError(f"it names the task {task.id!r}")
     origin, outcome = task.origin, task.outcome
-    texts = (task.request, task.reason, origin.source, origin.name, outcome.summary, *origin.parameters.values())
-    figures = [getattr(outcome, field.name) for field in fields(outcome) if field.name != "summary"]
+    texts = (
+        task.request,
+        task.reason,
+        origin.source,
+        origin.name,
+        outcome.summary,
+        outcome.checks,
+        *origin.parameters.values(),
+    )
+    figures = [getattr(outcome, field.name) for field in fields(outcome) if field.type != "str"]
     figures = [figure for figure in figures if figure is not None]
     times = [time for time in (task.created_at, task.started_at, task.finished_at) if time is not None]
     if not all(isinstance(text, str) for text in (*texts, task.retry_of or "", origin.program or "")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cairn.checks import CheckResult
 from cairn.program import CallRecord, Problem, Step
 
 
@@ -106,6 +107,21 @@ class HeldBack:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """A command of the project runs over the task's files."""
+
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded:
+    """It ended, and what it came to is kept."""
+
+    result: CheckResult
+
+
+@dataclass(frozen=True, slots=True)
 class StepEnded:
     """A program ended, one way or another."""
 
@@ -126,6 +142,8 @@ Event = (
     | CallMade
     | Waiting
     | HeldBack
+    | CheckStarted
+    | CheckEnded
     | StepEnded
 )
 Observer = Callable[[Event], None]

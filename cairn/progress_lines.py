@@ -24,8 +24,10 @@ from cairn.progress import (
     Answered,
     Asking,
     CallMade,
+    CheckEnded,
     CheckFailed,
     Checking,
+    CheckStarted,
     Event,
     HeldBack,
     Prompted,
@@ -102,20 +104,26 @@ class ProgressLines:
             case Answered(model, seconds, tokens_in, tokens_out):
                 tokens = f", {tokens_in:,} tokens in, {tokens_out:,} out" if tokens_in or tokens_out else ""
                 self._line(f"  {model} answered in {seconds:.1f} s{tokens}")
-            case Checking():
-                self._moving("checking the program")
             case CheckFailed(problems):
                 self._line(f"  check failed: {one_line(str(problems[0]) if problems else '', 160)}")
             case Recalling(steps):
                 self._moving(f"going on from the journal: {steps} step{'' if steps == 1 else 's'} so far")
-            case Running():
-                self._moving("running")
+            case Checking() | Running():
+                self._moving("running" if isinstance(event, Running) else "checking the program")
             case CallMade(record):
                 self._call(record)
             case Waiting() | HeldBack() | Shortened():
                 self._line(f"  {_obstacle(event)}")
             case StepEnded(step):
                 self._line(f"  {describe_result(step.result)}")
+            case CheckStarted() | CheckEnded():
+                self._check(event)
+
+    def _check(self, event: CheckStarted | CheckEnded) -> None:
+        if isinstance(event, CheckStarted):
+            self._moving(f"running the check {event.name}: {event.command}")
+        else:
+            self._line(f"  check {event.result.name} {event.result.in_words} after {duration(event.result.seconds)}")
 
     def _prompt(self, told: Prompted) -> None:
         if self._shows_prompts:

@@ -451,6 +451,13 @@ class TaskQueue:
             )
         return held.rowcount == 1
 
+    def note_checks(self, task: Task, word: str) -> Task:
+        """What the task's checks say together now; no move."""
+        noted = replace(self.get(task.id), outcome=replace(self.get(task.id).outcome, checks=word))
+        with self._writing() as db:
+            db.execute("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
+        return noted
+
     def finish(self, task: Task, status: TaskStatus, *, reason: str = "", outcome: Outcome) -> Task:
         """A running task ends in `status`; refused (IllegalMove) when the attempt is no longer the current one."""
         require_move(task.id, TaskStatus.RUNNING, status)

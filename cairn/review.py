@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cairn.changes import ChangeKind, ChangeSet
+from cairn.checks import Evidence
 from cairn.dangerous_paths import Danger
 from cairn.metering import Spent
 from cairn.policy import Policy
@@ -60,6 +61,7 @@ class Review:
     accept wants named. `limits` are the task's, by today's settings. `drafts` counts the answers of
     ask_llm that a draft model wrote. `spent` is what all calls of models took, `costs` what those of each step did, by
     its number. `policy` is the task's, by today's settings, and `question` what it asks and nobody has answered.
+    `evidence` is what checks say.
     """
 
     task: Task
@@ -77,6 +79,7 @@ class Review:
     drafts: int = 0
     spent: Spent = field(default_factory=Spent)
     costs: Mapping[int, StepCost] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
     policy: Policy = field(default_factory=Policy)
     question: PersonQuestion | None = None
 

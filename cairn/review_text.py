@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cairn import git_diff
 from cairn.changes import ChangeSet
+from cairn.checks import CheckResult, Standing, Verdict
 from cairn.console import Console, one_line, printable
 from cairn.dangerous_paths import naming, not_allowed
 from cairn.metering import Spent
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cairn.replay import Replay
     from cairn.task_questions import PersonQuestion
 
+CONTENT_SHOWN = 12  # of a digest
 NAMES_SHOWN = 8
 STALE_SHOWN = 20
 ASKING = frozenset({"ask_llm", "ask_llm_many"})
@@ -45,7 +47,8 @@ def ending(review: Review, console: Console) -> str:
     parts = [headline(review.task, console), dangers(review, console)]
     if review.submission is not None and review.submission.summary.strip():
         parts.append(printable(review.submission.summary.strip()))
-    parts += [diffstat(review.changes, console), accepted(review), claims(review, console), warnings(review, console)]
+    parts += [diffstat(review.changes, console), accepted(review), checks(review, console), claims(review, console)]
+    parts += [warnings(review, console)]
     parts += [left_behind(review, console), drafts(review, console)]
     parts += [f"Models: {spent(review)}." if review.spent.calls else "", question(review, console)]
     parts += [next_commands(review)]
@@ -59,6 +62,7 @@ def verdict(review: Review, console: Console) -> str:
         "Summary:\n" + "\n".join(f"  {line}" for line in printable(summary).split("\n")) if summary else "",
         diffstat(review.changes, console),
         accepted(review),
+        checks(review, console),
         claims(review, console),
         warnings(review, console),
         left_behind(review, console),
@@ -92,6 +96,43 @@ def dangers(review: Review, console: Console) -> str:
         allowed = " (allowed by the settings)" if danger.allowed else ""
         lines.append(f"  {console.style(printable(danger.path), 'bold')}: {printable(danger.why)}{allowed}")
     return "\n".join(lines)
+
+
+def checks(review: Review, console: Console) -> str:
+    """What each check says of just these files, and which changes make checks say less than they did."""
+    lines = [_standing(each, console) for each in review.evidence.standings]
+    parts = ["\n".join(["Checks:", *lines])] if lines else []
+    if review.evidence.weakened and review.task.status in {TaskStatus.IN_REVIEW, TaskStatus.FAILED}:
+        head = console.style("These changes weaken tests or checks; look before you believe them:", "bold", "red")
+        told = [f"  {printable(each.path)}: {printable(each.why)}" for each in review.evidence.weakened]
+        parts.append("\n".join([head, *told]))
+    return "\n\n".join(parts)
+
+
+def _standing(found: Standing, console: Console) -> str:
+    colour = {Verdict.PASSED: "green", Verdict.FAILED: "red"}.get(found.verdict, "yellow")
+    told, result = str(found.verdict), found.result
+    if result is not None and found.verdict in {Verdict.PASSED, Verdict.FAILED}:
+        told = f"{result.in_words} in {duration(result.seconds)}"
+        told += "" if result.sandboxed else ", without a sandbox"
+        told += f", over {result.content[:CONTENT_SHOWN]}"
+    elif result is not None and found.verdict is Verdict.NOT_RUN:
+        told = f"not run on this content; before, on {result.content[:CONTENT_SHOWN]}, it {result.in_words}"
+    optional = "" if found.check.required else " (not required)"
+    return f"  {console.style(found.check.name, 'bold')}{optional}: {console.style(printable(told), colour)}"
+
+
+def check_run(result: CheckResult, console: Console, *, verbose: bool = False) -> Iterator[str]:
+    """What `check` prints of one check that ran: its end, what it ran in, what it wrote, and why it failed."""
+    colour = "green" if result.passed else "red"
+    ending = console.style(printable(result.in_words), "bold", colour)
+    yield f"{console.style(result.name, 'bold')}: {ending} in {duration(result.seconds)}, {printable(result.ground)}"
+    if result.wrote:
+        kept = "became part of the task" if result.kept else "were thrown away"
+        yield f"  wrote, and {kept}: {_names(result.wrote)}"
+    if result.output and (verbose or not result.passed):
+        yield f"  $ {printable(result.command)}"
+        yield "\n".join(f"  {line}" for line in printable(result.output.rstrip("\n")).split("\n"))
 
 
 def diffstat(changes: ChangeSet, console: Console) -> str:

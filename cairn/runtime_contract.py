@@ -106,9 +106,7 @@ class RuntimeContract(ABC):
     async def test_a_daemon_ends_with_the_command(self, tmp_path: Path) -> None:
         """Also without a timeout, and nobody waits for its output."""
         async with self.over(tmp_path) as runtime:
-            await runtime.execute(
-                "(setsid sh -c 'while :; do date +%s%N > new; mv new beat; sleep 0.05; done' &) ; while [ ! -e beat ]; do sleep 0.01; done"
-            )
+            await runtime.execute(_DAEMON)
             beat = await runtime.execute("cat beat; sleep 0.3; cat beat")
         assert len(beat.stdout.split()) == 2
         assert len(set(beat.stdout.split())) == 1

@@ -79,6 +79,7 @@ class Outcome:
     seconds: float = 0.0
     money: float | None = 0.0
     estimated: int = 0
+    checks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

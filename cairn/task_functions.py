@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from cairn import text_search
 from cairn.asking import Questions
 from cairn.changes import EntryKind
+from cairn.checks import CheckRunner, middle_cut
 from cairn.file_text import decoded, encoded, lines_of
 from cairn.git_diff import render
 from cairn.git_history import history
@@ -42,6 +43,7 @@ LOG_CHARS = 10_000
 SHOWN_CHARS = 200  # of a line in an error
 PROMPTS = 1_000
 PARSED_BYTES = 5_000_000  # of Python in one call, which takes some seconds
+CHECK_CHARS = 12_000
 REPLACED = text_search.SearchLimits(hits=100_000, characters=100_000_000)
 
 T = TypeVar("T")
@@ -75,8 +77,10 @@ class TaskFunctions:
         questions: Questions,
         submit: Callable[[Submission], None],
         recipe: Callable[[str], str] = no_recipe,
+        checks: CheckRunner | None = None,
     ) -> None:
         self._overlay = overlay
+        self._checks = checks
         self._questions = questions
         self._submit = submit
         self._recipe = recipe
@@ -256,19 +260,26 @@ class TaskFunctions:
             raise ValueError(f"{len(prompts):,} prompts at once; at most {PROMPTS:,} are taken, so ask in parts")
         return [_bounded(answer) for answer in await self._questions.ask(prompts, context)]
 
+    async def run_check(self, name: str) -> dict[str, Any]:
+        """Runs a check of the project, such as its tests, over the files as they are now.
+
+        {"passed": bool, "exit_code": int, "output": str, "before": "passed" or "failed" without your changes, "" if
+        not tried}. Slow. Raises ValueError for an unknown name (it says which there are), and RuntimeError if none can
+        run or they are used up.
+        """
+        if self._checks is None:
+            raise ValueError("the project has no checks; do without, and say so when you submit")
+        result = await self._checks.run(name)
+        output = middle_cut(result.output, CHECK_CHARS)
+        exact = {"passed": result.passed, "exit_code": result.exit_code, "output": output}
+        return {**exact, "before": str(result.before)}
+
     def submit_result(self, summary: str, changed_files: list[str]) -> None:
         """Ends the task: 1 to 5 lines on what was done and what was not, and the paths of all changed files.
 
         Nothing after it runs. With nothing to do, or nothing that can be done, say that with an empty list.
         """
-        if not summary.strip():
-            raise ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")
-        if len(summary) > SUMMARY_CHARS:
-            raise ValueError(f"the summary has {len(summary):,} characters; say it in less than {SUMMARY_CHARS:,}")
-        if len(changed_files) > CLAIMS:
-            raise ValueError(f"{len(changed_files):,} changed files; at most {CLAIMS:,} can be named")
-        claimed = dict.fromkeys(project_path(path) for path in changed_files)
-        self._submit(Submission(summary.strip(), tuple(claimed)))
+        self._submit(submission(summary, changed_files))
 
     def log(self, message: str) -> None:
         """Leaves a line for the person who reviews; print() is for yourself."""
@@ -403,3 +414,15 @@ def _bounded(answer: str) -> str:
 
 def _last_part(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def submission(summary: str, changed_files: list[str]) -> Submission:
+    """What a program says it did, fit to be kept. Raises ValueError, and PermissionError for a path outside."""
+    if not summary.strip():
+        raise ValueError("the summary is empty; say in 1 to 5 lines what was done and what was left")
+    if len(summary) > SUMMARY_CHARS:
+        raise ValueError(f"the summary has {len(summary):,} characters; say it in less than {SUMMARY_CHARS:,}")
+    if len(changed_files) > CLAIMS:
+        raise ValueError(f"{len(changed_files):,} changed files; at most {CLAIMS:,} can be named")
+    claimed = dict.fromkeys(project_path(path) for path in changed_files)
+    return Submission(summary.strip(), tuple(claimed))

@@ -23,6 +23,7 @@ from cairn.review_text import files, path_notes
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
+    from cairn.checks import Standing
     from cairn.git_commit import Commit
     from cairn.orchestrator import Orchestrator
 
@@ -37,6 +38,7 @@ _ALREADY = "No commit was made: git has these files so already."
 @click.option("--commit", "commit", is_flag=True, help="Make one git commit of exactly these files.")
 @click.option("-m", "--message", metavar="TEXT", help="The commit's message; else the task's summary and request.")
 @click.option("--allow", "allow", metavar="PATH", multiple=True, help="Take this dangerous path too; a glob will do.")
+@click.option("--force", is_flag=True, help="Take it although a required check failed.")
 @as_json
 @click.pass_obj
 def command(
@@ -48,6 +50,7 @@ def command(
     commit: bool,
     message: str | None,
     allow: tuple[str, ...],
+    force: bool,
     as_json: bool,
 ) -> int:
     """Take a task's changes into the project.
@@ -59,6 +62,8 @@ def command(
     Paths that could run something by themselves (hooks, CI, editor and agent settings, conftest.py, new executables,
     links) must be named with --allow, or in the settings; else nothing is written, and they are listed.
 
+    A task that failed a required check (`cairn check`) is taken with --force only.
+
     With --commit your hooks run, and what else you have staged stays staged. `cairn undo` takes the files back, not the
     commit.
     """
@@ -68,7 +73,7 @@ def command(
     console = Console(as_json=as_json)
     with opened(chosen, console, looking=dry_run) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
-        wanted = Wanted(task, None, allow, commit, message)
+        wanted = Wanted(task, None, allow, commit, message, force)
         if paths:
             wanted = replace(wanted, selection=orchestrator.picked(task, _named(orchestrator, task, chosen, paths)))
         if hunks:
@@ -88,11 +93,12 @@ class Wanted:
     allow: tuple[str, ...]
     commit: bool
     message: str | None
+    force: bool = False
 
 
 def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> int:
     made: Commit | None = None
-    accept = partial(orchestrator.accept, wanted.task, wanted.selection, allow=wanted.allow)
+    accept = partial(orchestrator.accept, wanted.task, wanted.selection, allow=wanted.allow, force=wanted.force)
     if wanted.commit:
         from cairn.committing import accept_and_commit
 
@@ -100,6 +106,8 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
     else:
         task, applied = accept()
     left = _left(orchestrator, task)
+    if missing := orchestrator.evidence(wanted.task).missing:
+        console.note(f"cairn: accepted without these checks, which did not run on it: {_check_names(missing)}")
     if console.as_json:
         from cairn.json_output import applied_json
 
@@ -113,6 +121,10 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
         console.note(f"{files(len(left))} left in review:  cairn diff {task.id}   shows the rest.")
     console.note(f"cairn undo {task.id}   takes {'that part' if applied.operation.partial else 'it'} back.")
     return 0
+
+
+def _check_names(missing: Sequence[Standing]) -> str:
+    return ", ".join(each.check.name for each in missing)
 
 
 def _left(orchestrator: Orchestrator, task: Task) -> ChangeSet:

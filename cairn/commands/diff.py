@@ -27,6 +27,7 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
     with opened(chosen, console) as orchestrator:
         task = looked_at(orchestrator, task_id, "diff")
         changes = orchestrator.changes(task)
+        evidence = orchestrator.evidence(task)
     if as_json:
         from cairn.json_output import changes_json
 
@@ -40,3 +41,8 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
         console.patch(git_diff.render(changes))
     else:
         console.note(f"cairn: task {task.id} changed nothing.")
+    if evidence.standings and not as_json:
+        told = ", ".join(f"{each.check.name} {each.verdict}" for each in evidence.standings)
+        console.note(f"cairn: checks: {told}")
+    for each in () if as_json else evidence.weakened:
+        console.note(f"cairn: weakens a test or check: {printable(each.path)}: {printable(each.why)}")

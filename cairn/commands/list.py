@@ -138,6 +138,7 @@ def row(task: Task, hold: str = "") -> list[str | Styled]:
     outcome = task.outcome
     files = f"{outcome.files_changed} file{'' if outcome.files_changed == 1 else 's'}"
     changes = f"{files} +{outcome.lines_added} -{outcome.lines_removed}"
+    changes += f", checks {outcome.checks}" if outcome.checks else ""
     why = hold or task.reason
     return [
         task.id,

@@ -13,7 +13,7 @@ import click
 
 from cairn.commands import Chosen, as_json, ask_at_limits, only_paths, opened
 from cairn.console import Console, printable
-from cairn.errors import CairnError, Conflict, Interrupted, TaskFailed, UsageProblem
+from cairn.errors import CairnError, CheckNotPassed, Conflict, Interrupted, TaskFailed, UsageProblem
 from cairn.queue import Owner
 from cairn.task import CodeOrigin, Task, TaskStatus, Terms
 
@@ -165,7 +165,10 @@ def conclude(
     if accept and review.task.status is TaskStatus.IN_REVIEW:
         try:
             orchestrator.accept(review.task)
-        except Conflict as conflict:  # the task's work is worth showing all the same; it stays in review
+        except (
+            Conflict,
+            CheckNotPassed,
+        ) as conflict:  # its work is worth showing all the same; it stays in review
             failure = conflict
         review = orchestrator.review(orchestrator.task(review.task.id))
     return _show_end(console, review, failure)
