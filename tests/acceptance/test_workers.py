@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import sqlite3
 import subprocess
@@ -297,3 +298,30 @@ def test_a_task_added_to_accept_is_accepted_at_once_and_the_one_after_it_sees_it
 
     assert (screen.code, screen.out) == (0, "2 tasks: 2 accepted\n")
     assert (project / "a.txt").read_text() == "one"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_watched_list_tells_each_move_until_ctrl_c(project, cairn, add, as_json):
+    add(NOTHING, "one")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "cairn", "list", "--watch", *["--json"] * as_json],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    lines: list[str] = []
+    while not lines:  # what moved before it watched is not told
+        add(NOTHING, "two")
+        if select.select([watching.stdout], [], [], 0.2)[0]:
+            lines.append(watching.stdout.readline())
+    assert cairn("work", "-j", "1").code == 0
+    while "one" not in "".join(lines) and not (as_json and len(lines) > 4):
+        lines.append(watching.stdout.readline())
+    watching.send_signal(signal.SIGINT)
+    _out, err = watching.communicate(timeout=20)
+
+    assert (watching.returncode, err) == (0, "")
+    if as_json:
+        assert {"queued", "running"} <= {json.loads(line)["status"] for line in lines}
+    else:
+        assert re.fullmatch(r"\w{6}  queued  two\n", lines[0])
+        assert re.fullmatch(r"\w{6}  running  one\n", lines[-1])
