@@ -39,16 +39,16 @@ class Library:
 
     @property
     def offered(self) -> tuple[tuple[str, str], ...]:
-        """Names with descriptions, for a model that writes programs."""
-        return tuple((recipe.name, recipe.description) for recipe in self.recipes)
+        """Names with descriptions and parameters, for a model that writes programs."""
+        return tuple((recipe.name, recipe.in_short()) for recipe in self.recipes)
 
     def text_of(self, name: str) -> str:
-        """A recipe's whole file for a program. Raises ValueError for a name that none of them has."""
+        """A recipe's program, for another program to run or read. Raises ValueError for a name that none has."""
         found = next((recipe for recipe in self.recipes if recipe.name == name), None)
         if found is None:
             known = ", ".join(recipe.name for recipe in self.recipes)
             raise ValueError(f"no recipe is called '{name}'; there are {known}"[:MESSAGE_CHARS])
-        return found.text
+        return found.for_programs()
 
     def named(self, name: str) -> Recipe:
         """The recipe of that name. Raises NotFound, which lists them all, or what is wrong with a file of that name."""

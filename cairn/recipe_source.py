@@ -131,6 +131,20 @@ class Recipe:
         values = ", ".join(f"{name!a}: {value!a}" for name, value in self.values(given).items())
         return Program(text=f"PARAMETERS: dict[str, str] = {{{values}}}\n\n{self.text}", label=self.label)
 
+    def for_programs(self) -> str:
+        """The program without its header, behind its parameters' defaults: ready for `exec` in another program."""
+        defaults = ", ".join(f"{each.name!a}: {each.default!a}" for each in self.parameters if each.default is not None)
+        told = "".join(f"#   {each.name}: {' '.join(each.description.split())}\n" for each in self.parameters)
+        body = _HEADER.sub("", self.text).lstrip("\n")
+        return f"# PARAMETERS, a dict of strings:\n{told}PARAMETERS = {{{defaults}}} | PARAMETERS\n\n{body}"
+
+    def in_short(self) -> str:
+        """The description, with the parameters and their defaults: what a model that writes programs is told."""
+        given = ", ".join(
+            each.name if each.default is None else f"{each.name}={each.default!r}" for each in self.parameters
+        )
+        return f"{' '.join(self.description.split())} ({given})" if given else self.description
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

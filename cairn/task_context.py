@@ -35,8 +35,10 @@ NAMES_OF_A_FILE = 14
 NAMES_IN_SMALL = 40  # of each file of a small project
 CUT = "..."
 RECIPES_CHARS = 2_000
-RECIPE_CHARS = 160  # of one
+RECIPE_CHARS = 200  # of one
 WORDS_SEARCHED = 6
+WHOLE_FILES = 12  # a project of so many files, short together, is shown whole
+WHOLE_CHARS = 8_000  # of all files that are
 
 Hides = Callable[[str], bool]
 
@@ -127,7 +129,9 @@ def sections(
     shown = [path for path in files if not hides(path)]
     found = [*_feedback(asked), *_attachments(overlay, asked.attachments), *_guidance(overlay, shown, asked.folder)]
     ranked = _ranked(overlay, shown, request, asked.folder)
-    found.append(Section(_map_heading(len(files)), _map(_Sight(overlay, hides), files, ranked)))
+    sight = _Sight(overlay, hides)
+    found.append(Section(_map_heading(len(files)), _map(sight, files, ranked)))
+    found += _whole_files(overlay, sight, shown, request, {each.name for each in asked.attachments})
     found.append(Section(_RECIPES, _recipe_list(recipes)))
     return tuple(section for section in found if section.text.strip())
 
@@ -199,7 +203,10 @@ def _guidance(overlay: Overlay, files: Sequence[str], folder: str) -> Iterable[S
 
 # ── recipes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_RECIPES = "Recipes, tested programs for common tasks; read_recipe(name) shows one, where it fits the task:"
+_RECIPES = (
+    "Recipes, tested programs for common tasks, with their parameters. Where one fits the whole task, run it:"
+    ' PARAMETERS = {"path": "src"}; exec(read_recipe(name))'
+)
 
 
 def _recipe_list(recipes: Sequence[tuple[str, str]]) -> str:
@@ -211,7 +218,8 @@ def _recipe_list(recipes: Sequence[tuple[str, str]]) -> str:
 
 
 def _map_heading(count: int) -> str:
-    return f"A map of the project's {count:,} files (ignored ones left out), likely ones first, names with their lines:"
+    files = "file" if count == 1 else f"{count:,} files"
+    return f"A map of the project's {files} (ignored ones left out), likely ones first, names with their lines:"
 
 
 def _map(sight: _Sight, files: Sequence[str], ranked: Sequence[str]) -> str:
@@ -248,6 +256,33 @@ def _fitting(lines: Sequence[str], room: int) -> Iterator[str]:
         yield line
 
 
+def _whole_files(
+    overlay: Overlay, sight: _Sight, shown: Sequence[str], request: str, attached: set[str]
+) -> Iterable[Section]:
+    """The texts of the files that the request names, and of all files where they are few and short.
+
+    What is shown whole counts as read: a program may rest on it, so what the project held then is captured.
+    """
+    named = [path for path in shown if _is_named(path, request)]
+    sizes = {path: sight.characters(path) for path in {*named, *(shown if len(shown) <= WHOLE_FILES else ())}}
+    is_small = len(shown) <= WHOLE_FILES and sum(sizes.values()) <= WHOLE_CHARS
+    left = WHOLE_CHARS
+    for path in dict.fromkeys([*named, *(shown if is_small else ())]):
+        size = sizes[path]
+        if not size or size > left or path in attached or posixpath.basename(path) == GUIDANCE:
+            continue
+        text = _text(overlay, path)
+        if text is not None:
+            left -= size
+            yield Section(f"The whole text of {name_in_prose(path)}:", text)
+
+
+def _is_named(path: str, request: str) -> bool:
+    name = posixpath.basename(path)
+    alone = rf"(?<![\w./-]){re.escape(name)}(?![\w-])"
+    return path in request or ("." in name and re.search(alone, request) is not None)
+
+
 class _Sight:
     """The project's files as the task sees them now, looked at without being captured: the map is no reading."""
 
@@ -263,6 +298,11 @@ class _Sight:
             return ""
         lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
         return f" ({lines:,} {'line' if lines == 1 else 'lines'})"
+
+    def characters(self, path: str) -> int:
+        """About how long the text is; 0 for what is no text, more than could be shown for what is not looked at."""
+        data = self._data(path)
+        return WHOLE_CHARS + 1 if data is None else 0 if b"\0" in data else len(data)
 
     def names(self, path: str, most: int) -> str:
         """What a source file defines and where, in its order."""

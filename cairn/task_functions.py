@@ -207,7 +207,7 @@ class TaskFunctions:
         return [asdict(item) for item in self._parsed(name, outlined)]
 
     def comments(self, path: str) -> list[dict[str, Any]]:
-        """A source file's comments: [{"line": int, "end": int, "text": str, "alone": bool}]; docstrings are none.
+        """A source file's comments, each # line by itself: [{"line": int, "end": int, "text": str, "alone": bool}].
 
         `text` has the comment's marks; `alone`: no code before it on its line. Languages and errors as outline.
         """
@@ -235,9 +235,8 @@ class TaskFunctions:
         return history(self._overlay.root, "." if path is None else project_path(path), n)
 
     def read_recipe(self, name: str) -> str:
-        """A tested program for a common task, one of the recipes you are told of, to adapt. Set its PARAMETERS first.
-
-        Raises ValueError for another name.
+        """The program of a recipe that you are told of. Set PARAMETERS, then exec(read_recipe(name)): it
+        does all and submits. Raises ValueError for another name.
         """
         return self._recipe(name)
 
@@ -275,7 +274,7 @@ class TaskFunctions:
         return {**exact, "before": str(result.before)}
 
     def submit_result(self, summary: str, changed_files: list[str]) -> None:
-        """Ends the task: 1 to 5 lines on what was done and what was not, and the paths of all changed files.
+        """Ends the task: 1 to 5 lines on what was done and what was not; the paths of all changed files.
 
         Nothing after it runs. With nothing to do, or nothing that can be done, say that with an empty list.
         """

@@ -821,7 +821,7 @@ def test_a_recipe_is_read_by_its_name(table: Table) -> None:
     known = library(None)
     functions = create_external_functions(table.overlay, table.journal, None, Limits(), recipe=known.text_of)
 
-    assert functions.call("read_recipe", ("fix_todos",), {}) == known.named("fix_todos").text
+    assert functions.call("read_recipe", ("fix_todos",), {}) == known.named("fix_todos").for_programs()
     assert [name for name, _description in known.offered] == [recipe.name for recipe in known.recipes]
     with pytest.raises(
         ValueError, match=r"^no recipe is called 'x'; there are add_docstrings, add_header, fix_todos, "

@@ -64,7 +64,7 @@ def says(asked: Asked) -> str:
 
 async def test_the_examples_in_the_system_prompt_do_what_they_promise(tmp_path: Path) -> None:
     """They run in the real sandbox on a real overlay, as a model would learn from them."""
-    spdx, document, submit = re.findall(r"```python\n(.*?)```", prompts.system_prompt("", Limits()), re.DOTALL)
+    spdx, document = re.findall(r"```python\n(.*?)```", prompts.system_prompt("", Limits()), re.DOTALL)
     tree = {
         "lib/a.py": "import re\n",
         "lib/sub/run.py": "#!/usr/bin/env python\nx = 1\n",
@@ -79,7 +79,7 @@ async def test_the_examples_in_the_system_prompt_do_what_they_promise(tmp_path: 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     overlay = MemoryOverlay(tmp_path)
-    for task, programs in {"first": (spdx,), "second": (document, submit)}.items():
+    for task, programs in {"first": (spdx,), "second": (document,)}.items():
         with TaskFile.create(tmp_path / f"{task}.db", base=tmp_path) as file:
             functions = create_external_functions(overlay, Journal(file), Script(says).model(), Limits())
             async with AgentExecutor(Limits()).session(functions) as session:

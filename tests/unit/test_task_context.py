@@ -51,9 +51,10 @@ def test_a_small_project_is_listed_whole_and_likely_files_come_first_with_their_
     (tmp_path / "other.py").write_text("x = 1\n")
     (tmp_path / "logo.png").write_bytes(b"\x89")
 
-    (only,) = sections(MemoryOverlay(tmp_path), "rename load_cfg to load_config", Asked())
+    told, *whole = sections(MemoryOverlay(tmp_path), "rename load_cfg to load_config", Asked())
 
-    assert only == Section(
+    assert [section.heading for section in whole] == ["The whole text of shop.py:", "The whole text of other.py:"][::-1]
+    assert told == Section(
         "A map of the project's 2 files (ignored ones left out), likely ones first, names with their lines:",
         "shop.py (7 lines): Cart 1-3, Cart.total 2-3, load_cfg 6-7\nother.py (1 line)",
     )
@@ -78,14 +79,41 @@ def test_what_a_small_project_defines_is_told_whatever_is_asked_and_captures_not
     ]  # fmt: skip
 
 
+def test_files_that_the_request_names_are_shown_whole_and_count_as_read(tmp_path):
+    for name, text in {"src/report.py": "x = 1\n", "docs/report.pyx": "y\n", "my_report.py": "z\n"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for number in range(20):
+        (tmp_path / f"other{number}.txt").write_text("other\n")
+    (tmp_path / "large.md").write_text("long\n" * 2_000)
+    with TaskFile.create(tmp_path.parent / f"{tmp_path.name}.db", base=tmp_path) as file:
+        overlay = AgentFSOverlay(file, tmp_path)
+        told = sections(overlay, "Mend report.py, see large.md and nowhere.py", Asked())
+        (tmp_path / "src/report.py").write_text("x = 2\n")
+        (tmp_path / "my_report.py").write_text("z2\n")
+        stale = overlay.stale()
+
+    assert told[1:] == (Section("The whole text of src/report.py:", "x = 1\n"),)
+    assert stale == ("src/report.py",)
+
+
+def test_a_file_that_may_not_be_read_is_not_shown_whole(overlay):
+    project = overlay(**{"a.py": "x = 1\n", "secret.env": "KEY=1\n"})
+
+    told = sections(project, "mend secret.env", Asked(), hides=lambda path: path == "secret.env")
+
+    assert [section.heading for section in told[1:]] == ["The whole text of a.py:"]
+
+
 def test_the_map_shows_what_the_task_itself_made(overlay):
     made = overlay(**{"a.py": "x = 1\n"})
     made.write("a.py", b"def g():\n    pass\n")
     made.write("b.py", b"")
 
-    (only,) = sections(made, "x", Asked())
+    told, whole = sections(made, "x", Asked())
 
-    assert only.text == "a.py (2 lines): g 1-2\nb.py (0 lines)"
+    assert told.text == "a.py (2 lines): g 1-2\nb.py (0 lines)"
+    assert whole == Section("The whole text of a.py:", "def g():\n    pass\n")
 
 
 def test_the_names_of_a_small_project_stop_where_the_room_ends(tmp_path):
@@ -106,7 +134,7 @@ def test_recipes_are_offered_by_name_within_a_bound(overlay):
 
     told = sections(overlay(**{"a.py": ""}), "x", Asked(), known)[-1]
 
-    assert told.heading.startswith("Recipes, tested programs for common tasks; read_recipe(name) shows one")
+    assert told.heading.startswith("Recipes, tested programs for common tasks, with their parameters.")
     assert told.text.startswith("recipe_0: Does thing 0. and more")
     assert told.text.endswith("\n...")
     assert len(told.text) < 2_010
