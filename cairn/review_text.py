@@ -239,6 +239,7 @@ def next_commands(review: Review) -> str:
             steps = [("diff", "read the changes"), ("retry", "do it again from today's files"), ("reject", "drop them")]
         case TaskStatus.IN_REVIEW:
             accept = f"accept {task_id} {naming(not_allowed(review.dangers))}".rstrip()
+            accept += " --force" if review.evidence.failed else ""
             steps = [("diff", "read the changes"), (accept, "take them into the project"), ("reject", "drop them")]
             steps += [("undo", "take the last accepted part back")] if review.accepted else []
         case TaskStatus.WAITING:
