@@ -63,6 +63,7 @@ SLOW_CALLS = {
     "diff": "diff()",
     "history": "history()",
     "read_recipe": "read_recipe('x')",
+    "run_check": "run_check('x')",
     "os.stat": "import os; os.stat('a.txt')",
     "a function as a value": "f = read_file; f('a.txt')",
     "in exec": "exec(\"read_file('a.txt')\")",
