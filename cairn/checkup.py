@@ -93,6 +93,9 @@ def _checks(project: Project, settings: Settings) -> Finding:
     from cairn.local_runtime import BUBBLEWRAP_HOLE, bubblewrap_version
     from cairn.plugins import runtime
     from cairn.runtime import Layer, Sandbox
+    from cairn.workspace import left_over
+
+    left = left_over(os.environ)  # the trial deletes them, as every check does
 
     async def tried() -> tuple[str, Sandbox, str]:
         place = runtime(project.root, settings.runtime)
@@ -114,7 +117,8 @@ def _checks(project: Project, settings: Settings) -> Finding:
     if found and tuple(map(int, found.split("."))) < BUBBLEWRAP_HOLE:
         detail = f"run {ground}; bubblewrap {found} has a known hole (CVE-2026-87766)"
         return Finding("checks", State.NOTE, detail, "Install bubblewrap 0.12 or later.")
-    return Finding("checks", State.OK, f"run {ground}")
+    swept = f"; deleted what {len(left)} killed checks left" if left else ""
+    return Finding("checks", State.OK, f"run {ground}{swept}")
 
 
 def _git() -> Finding:
@@ -231,11 +235,6 @@ def _disk_use(project: Project) -> Iterator[Finding]:
         sizes[each.part] += each.size
     parts = ", ".join(f"{part} {size_in_words(sizes[part])}" for part in Part if part in sizes)
     yield Finding("disk", State.OK, f".cairn has {size_in_words(sizes.total())}: {parts}")
-    from cairn.workspace import left_over as workspaces_left_over
-
-    if places := workspaces_left_over(os.environ):
-        detail = f"{len(places)} workspaces of killed checks in {places[0].parent}"
-        yield Finding("files", State.NOTE, detail, "cairn gc   deletes them, and so does the next check.")
     left_over = [each for each in files if each.part is Part.LEFT_OVER]
     with suppress(StorageProblem), ProjectFiles(project.root) as root:
         left_over += temporary_files(root, project.operations())
