@@ -17,6 +17,8 @@ from cairn.cli import run
 from cairn.overlay_contract import lay_out
 from tests.content_trees import Tree, snapshot
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 COMMIT = ("accept", "--commit", "--allow", "**")
 
 

@@ -14,6 +14,8 @@ from tests.cli.test_screens import GOOD, cairn_json
 from tests.conftest import Screen, tree
 from tests.unit.test_git_commit import committed, diverged, git, hook, status
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 ODD = """\
 write_file("src/app.py", "new\\n")
 write_file("lib/quote's \\"é\\".txt", "q\\n")

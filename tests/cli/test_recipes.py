@@ -7,6 +7,8 @@ import json
 import pytest
 from inline_snapshot import snapshot
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 HEADER = """\
 # /// cairn-recipe
 # name = "{name}"

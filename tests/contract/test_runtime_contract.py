@@ -31,14 +31,17 @@ class TestNamespacesOverOverlayfs(_Local):
     surroundings = Surroundings(Sandbox.NAMESPACES)
 
 
+@pytest.mark.slow
 class TestNamespacesOverACopy(_Local):
     surroundings = Surroundings(Sandbox.NAMESPACES, overlayfs=False)
 
 
+@pytest.mark.slow
 class TestUnsandboxed(_Local):
     surroundings = Surroundings(Sandbox.NONE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not bubblewrap_version(), reason="bubblewrap is not installed")
 class TestBubblewrap(_Local):
     surroundings = Surroundings(Sandbox.BUBBLEWRAP)

@@ -15,6 +15,8 @@ SHOP = '''\
 
 import functools
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 
 class Shop:
     def __init__(self, name):

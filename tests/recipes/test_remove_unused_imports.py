@@ -8,6 +8,8 @@ import pytest
 
 from tests.recipes.python_files import changed, click_works, sources, tree_without_top_imports
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 
 async def cleaned(workshop, text: str) -> str:
     workshop.put("a.py", text)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.recipes.python_files import changed, click_works, imported, sources
 
+pytestmark = pytest.mark.slow  # half a second each, and many
+
 
 async def renamed(workshop, before: str, old: str = "get_user", new: str = "fetch_user") -> str:
     """The file after a rename, in a project that defines the name elsewhere."""
