@@ -47,6 +47,15 @@ def test_the_system_prompt_states_the_limits_and_holds_the_reference() -> None:
     assert "A task has 7 programs, 20,000 function calls (9 of them to ask_llm), 100 MB, and 60 s" in text
 
 
+def test_where_there_are_checks_they_are_the_way_to_run_tests() -> None:
+    without, beside = (prompts.system_prompt(f"f()\n{more}", Limits()) for more in ("", "run_check(name: str) -> dict"))
+
+    assert ("project's code or tests.\n" in without, "project's code or tests but run_check.\n" in beside) == (
+        True,
+        True,
+    )
+
+
 def test_the_system_prompt_is_under_2500_tokens() -> None:
     """At four characters a token, which is what English and code come to."""
     assert 1_800 < len(prompts.system_prompt(function_reference(), Limits())) / 4 < 2_500
