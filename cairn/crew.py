@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
 from cairn.errors import CairnError, IllegalMove
 from cairn.ledger_watch import LedgerWatch
-from cairn.queue import Owner, Wanted
+from cairn.queue import Owner, Variants, Wanted
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -61,16 +61,27 @@ class Tally:
 
 
 class Crew:
-    """Up to `size` worker processes. `tell` gets a task's id and a line about it, for people."""
+    """Up to `size` worker processes. `tell` gets a task's id and a line about it, for people.
+
+    With `variants` it runs these alone, and a first signal stops them.
+    """
 
     def __init__(
-        self, orchestrator: Orchestrator, size: int, tell: Callable[[str, str], None], *, verbose: bool = False
+        self,
+        orchestrator: Orchestrator,
+        size: int,
+        tell: Callable[[str, str], None],
+        *,
+        verbose: bool = False,
+        variants: Variants | None = None,
     ) -> None:
         self._orchestrator = orchestrator
         self._queue = orchestrator.queue
         self._size = size
         self._tell = tell
         self._verbose = verbose
+        self._variants = variants
+        self._signals_to_stop = 1 if variants else 2
         self._members: list[_Member] = []
         self._false_starts = 0
         self._signals = 0
@@ -98,15 +109,18 @@ class Crew:
         self._look_after_the_ledger()
         running = [member for member in self._members if member.task is not None]
         if self._signals:
-            self.tally.stopped = self._signals > 1
-            return self._signals > 1 or not running
+            self.tally.stopped = self._signals >= self._signals_to_stop
+            return self.tally.stopped or not running
         started = self._hand_out(watch, forever=forever)
         starting = any(not member.ready for member in self._members)
         return not (forever or running or started or starting or self._starts_soon() or self._has_no_room())
 
     def _has_no_room(self) -> bool:
         """Tasks could start, but as many run already, of other processes, as the project's budget allows."""
-        return self._orchestrator.settings.budget.tasks_at_once is not None and self._queue.count_ready(1) > 0
+        return self._orchestrator.settings.budget.tasks_at_once is not None and self._ready(1) > 0
+
+    def _ready(self, most: int) -> int:
+        return self._queue.count_ready(most, self._variants)
 
     def _look_after_the_ledger(self) -> None:
         now, clock = time.monotonic(), time.time()
@@ -124,7 +138,7 @@ class Crew:
         at_once = self._orchestrator.settings.budget.tasks_at_once
         found = False
         for member in [member for member in self._members if member.idle]:
-            task = self._queue.claim(member.owner, at_once=at_once)
+            task = self._queue.claim(member.owner, at_once=at_once, variants=self._variants)
             if task is None:
                 break
             found = True
@@ -134,17 +148,17 @@ class Crew:
         waiting = sum(not member.ready or member.idle for member in self._members)
         missing = self._size - len(self._members)
         if missing > 0:
-            wanted = missing if forever else min(missing, self._queue.count_ready(self._size) - waiting)
+            wanted = missing if forever else min(missing, self._ready(self._size) - waiting)
             for _ in range(wanted):
                 self._members.append(self._start(watch))
         return found
 
     def _starts_soon(self) -> bool:
-        due = self._queue.due_at()
+        due = self._queue.due_at(self._variants)
         return due is not None and due - time.time() < PATIENCE_SECONDS
 
     def _patience(self) -> float:
-        due = self._queue.due_at()
+        due = self._queue.due_at(self._variants)
         return TICK_SECONDS if due is None else min(TICK_SECONDS, max(0.0, due - time.time()))
 
     # ── the processes ──
@@ -246,7 +260,7 @@ class Crew:
         deadline = time.monotonic() + STOP_SECONDS
         while self._members:
             left = deadline - time.monotonic()
-            if left <= 0 or self._signals > 2:  # noqa: PLR2004 - whoever says it a third time waits for nothing
+            if left <= 0 or self._signals > self._signals_to_stop:  # whoever says it once more waits for nothing
                 for member in self._members:
                     member.process.kill()
             self._hear(watch, watch.wait(max(0.05, min(left, TICK_SECONDS))))
@@ -275,7 +289,7 @@ class Crew:
     def _signalled(self, _number: int, _frame: object) -> None:
         self._signals += 1
         running = sum(member.task is not None for member in self._members)
-        if self._signals == 1 and running:
+        if self._signals < self._signals_to_stop and running:
             tasks = "1 task" if running == 1 else f"{running} tasks"
             self._tell("", f"finishing {tasks}, claiming no other; once more stops now")
 

@@ -14,6 +14,7 @@ from cairn.task import MOVES
 # trigger on a changed status also writes the event, so that no move goes unrecorded.
 # 2: tasks that wait, and that go on after they ended; a task's own settings; a wish to cancel one.
 # 3: the terms of queued tasks, which tasks come after which, models that are paused.
+# 4: which tasks are variants of each other.
 _SINCE_3 = """
 CREATE TABLE need (task TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY (task, needs)) WITHOUT ROWID;
 CREATE INDEX need_by_needed ON need (needs);
@@ -32,6 +33,9 @@ CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
     WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
     UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
+_SINCE_4 = """
+CREATE INDEX task_by_group ON task (variant_group) WHERE variant_group IS NOT NULL;
+"""
 _SCHEMA = """
 CREATE TABLE task (
     id TEXT PRIMARY KEY, request TEXT NOT NULL, source TEXT NOT NULL, name TEXT NOT NULL, program TEXT,
@@ -42,7 +46,7 @@ CREATE TABLE task (
     priority INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, deadline REAL, key TEXT,
     max_attempts INTEGER NOT NULL DEFAULT 3, tags TEXT NOT NULL DEFAULT '[]', accepts INTEGER NOT NULL DEFAULT 0,
     model TEXT NOT NULL DEFAULT '', in_vain INTEGER NOT NULL DEFAULT 0, waits_for TEXT NOT NULL DEFAULT '',
-    unmet INTEGER NOT NULL DEFAULT 0
+    unmet INTEGER NOT NULL DEFAULT 0, variant_group TEXT
 );
 CREATE INDEX task_by_status ON task (status, created_at);
 CREATE INDEX task_by_age ON task (created_at);
@@ -62,7 +66,7 @@ CREATE TRIGGER task_birth_is_recorded AFTER INSERT ON task BEGIN
     INSERT INTO event (task, at, was, became, reason)
     VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason); END;
 """
-VERSION = 3
+VERSION = 4
 _UPGRADES = {  # from each earlier version to the next one
     1: """
 ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
@@ -81,7 +85,11 @@ ALTER TABLE task ADD COLUMN in_vain INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
 ALTER TABLE task ADD COLUMN unmet INTEGER NOT NULL DEFAULT 0;
 UPDATE task SET model = name WHERE source = 'model';
-""",
+"""
+    + _SINCE_3,
+    3: f"""
+ALTER TABLE task ADD COLUMN variant_group TEXT;
+{_SINCE_4}""",
 }
 
 
@@ -98,8 +106,8 @@ def bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
             )
         if version == VERSION:  # another process was faster
             return
-        tables = [_SCHEMA] if version == 0 else [_UPGRADES[each] for each in range(version, VERSION)]
-        for script in (*tables, _SINCE_3):
+        upgrades = [_UPGRADES[each] for each in range(version, VERSION)] if version else []
+        for script in upgrades or (_SCHEMA, _SINCE_3, _SINCE_4):
             for statement in _statements(script):
                 db.execute(statement)
         moves = [(was, became) for was, targets in MOVES.items() for became in targets]

@@ -48,6 +48,7 @@ from cairn.task_questions import (
 from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
 from cairn.task_run import Conversation, can_be_raised, ended, figure, verdict
 from cairn.task_spending import ModelCall, keep_model_call, spending_by_step, task_spending
+from cairn.variants import INSTEAD, instead_of, share_limits
 from cairn.weakened_checks import weakenings
 
 if TYPE_CHECKING:
@@ -209,6 +210,36 @@ class Orchestrator:
             drafts.append(self.queue.draft(request, origin, options=options, terms=terms, model=model))
         return self.queue.put(drafts)
 
+    def submit_variants(
+        self,
+        request: str,
+        origins: Sequence[CodeOrigin],
+        *,
+        options: Mapping[str, str],
+        asked: Asked,
+        terms: Terms,
+        held_by: Owner | None = None,
+    ) -> tuple[Task, ...]:
+        """One task for each of the origins, as variants of each other: all are queued, or none.
+
+        Limits among `options` of what models cost are those of all together; each variant has its part.
+        """
+        shared = share_limits(options, len(origins))
+        settings = self.settings.with_options(shared)
+        models = {origin.name: self._model_of(origin, settings) for origin in origins}
+        drafts: list[Task] = []
+        for origin in origins:
+            group = replace(terms, group=drafts[0].id if drafts else None)
+            draft = self.queue.draft(request, origin, options=shared, terms=group, model=models[origin.name])
+            drafts.append(draft if drafts else replace(draft, terms=replace(terms, group=draft.id)))
+        for draft in drafts if asked else ():
+            with TaskFile.create(self._path(draft.id), base=self.project.root) as file:
+                keep_asked(file, asked)
+        tasks = self.queue.put(drafts, held_by=held_by)
+        for unused in {draft.id for draft in drafts if asked} - {task.id for task in tasks}:
+            remove_task_file(self._path(unused))
+        return tasks
+
     def _model_of(self, origin: CodeOrigin, settings: Settings) -> str:
         """The exact name of the model that writes such a task's programs; nothing for a recipe or a file."""
         source = self._parts.source(origin, settings)
@@ -270,6 +301,14 @@ class Orchestrator:
         with self._workspace(task) as work:
             base = PinnedBase(work.file, self.project.root, file_bytes=self.settings.limits.file_bytes)
             return tuple(pin.path for pin in base.below("."))
+
+    def base_of(self, task: Task) -> Mapping[str, str]:
+        """What the task saw of the project at each path that it looked at, as short texts that can be compared."""
+        if not self._path(task.id).exists():
+            return {}
+        with self._workspace(task) as work:
+            base = PinnedBase(work.file, self.project.root, file_bytes=self.settings.limits.file_bytes)
+            return {pin.path: f"{pin.kind} {pin.mode:o} {pin.digest}" for pin in base.below(".")}
 
     def cancel(self, task: Task, *, reason: str = "cancelled") -> bool:
         """A task that waits is cancelled at once, one that runs is asked to end; True when it has ended.
@@ -704,6 +743,27 @@ class Orchestrator:
         self._keep(rejected)
         return rejected
 
+    def take_back_rejection(self, task: Task) -> Task:
+        """A rejected task is in review again. Raises IllegalMove for any other."""
+        if task.status is not TaskStatus.REJECTED:
+            raise IllegalMove(f"Task {task.id} is {task.status}, not rejected.", fix=f"cairn show {task.id}")
+        again = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its rejection was taken back")
+        self._keep(again)
+        return again
+
+    def _settle_variants(self, task: Task) -> None:
+        """Those of an accepted task's group are rejected for it, or ended; when it is taken back, they come back."""
+        others = [each for each in self.queue.group(task.terms.group or "") if each.id != task.id]
+        for other in others:
+            with suppress(IllegalMove):  # it moved meanwhile, and whoever moved it knew of it
+                if task.status is not TaskStatus.ACCEPTED:
+                    if other.status is TaskStatus.REJECTED and other.reason == instead_of(task):
+                        self.take_back_rejection(other)
+                elif other.status is TaskStatus.IN_REVIEW:
+                    self.reject(other, instead_of(task))
+                elif other.status in {TaskStatus.QUEUED, TaskStatus.WAITING, TaskStatus.RUNNING}:
+                    self.cancel(other, reason=instead_of(task))
+
     def undo(self, task: Task | None = None, *, operation: int | None = None) -> tuple[Task, Undone]:
         """Takes back the last accept of the task, or of the project, or any operation by its number, an undo too.
 
@@ -774,7 +834,8 @@ class Orchestrator:
 
     def _rejection(self, task: Task) -> str:
         reasons = [event.reason for event in self.queue.events(task.id) if event.became is TaskStatus.REJECTED]
-        return reasons[-1] if reasons and not reasons[-1].startswith(RETRIED) else ""
+        last = reasons[-1] if reasons else ""
+        return "" if last.startswith(RETRIED) or last.endswith(INSTEAD) else last
 
     # -- again, and another way -------------------------------------------------------------------------------------
 
@@ -892,6 +953,8 @@ class Orchestrator:
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
             self._keep(task)
+        if task.terms.group is not None:
+            self._settle_variants(task)
         self.project.mark_recorded(operation.id)
         return task
 

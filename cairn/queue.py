@@ -27,7 +27,7 @@ LEDGER = "cairn.db"  # its name in a project's .cairn folder
 _COLUMNS = (
     "id, request, source, name, program, parameters, status, reason, attempt, "
     "created_at, started_at, finished_at, retry_of, outcome, options, "
-    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for"
+    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, variant_group"
 )
 _FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task = task.id)"
 
@@ -35,12 +35,15 @@ _FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task
 LATE = "its deadline passed before it ran"
 
 # What a claim without a name takes. The literals are those of the index, or SQLite could not use it.
-_READY = """SELECT id FROM task AS next INDEXED BY task_to_claim WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
+_READY = """SELECT id FROM task AS next INDEXED BY {index} WHERE status = 'queued' AND unmet = 0 AND {free}
     AND not_before <= :now AND (deadline IS NULL OR deadline > :now)
     AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.model IN (next.model, next.waits_for) AND (until > :now
         OR EXISTS (SELECT 1 FROM task AS probe WHERE probe.status = 'running'
                    AND pause.model IN (probe.model, probe.waits_for))))"""
-_NEXT = f"{_READY} ORDER BY priority DESC, created_at, rowid LIMIT 1"
+_ORDER = "ORDER BY priority DESC, created_at, rowid LIMIT 1"
+_ANY = _READY.format(index="task_to_claim", free="owner IS NULL")
+_NEXT = f"{_ANY} {_ORDER}"
+_OF_GROUP = _READY.format(index="task_by_group", free="variant_group = :group AND (owner IS NULL OR owner = :holder)")
 _NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
 
 
@@ -116,6 +119,14 @@ def _stat(pid: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Variants:
+    """The tasks of one group alone, as they are claimed: also those that `holder` has reserved."""
+
+    group: str
+    holder: Owner
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which tasks a list has; what is not set wants all. `model` may be a glob, `older_than` is a task."""
 
@@ -124,6 +135,7 @@ class Wanted:
     model: str | None = None
     since: float | None = None
     older_than: Task | None = None
+    group: str | None = None
 
     def clause(self) -> tuple[str, tuple[object, ...]]:
         """The WHERE clause and its values."""
@@ -136,6 +148,8 @@ class Wanted:
             parts.append(("model GLOB ?", (self.model,)))
         if self.since is not None:
             parts.append(("created_at >= ?", (self.since,)))
+        if self.group is not None:
+            parts.append(("variant_group = ?", (self.group,)))
         if self.older_than is not None:
             older = "(created_at, rowid) < (SELECT created_at, rowid FROM task WHERE id = ?)"
             parts.append((older, (self.older_than.id,)))
@@ -253,6 +267,29 @@ class TaskQueue:
         """Every task whose key begins so, the oldest first."""
         return tuple(self._select("WHERE key >= ? AND key < ? ORDER BY rowid", (prefix, f"{prefix}\U0010ffff")))
 
+    def group(self, group: str) -> tuple[Task, ...]:
+        """The variants of that name, the oldest first; none for another name."""
+        return tuple(self._select("WHERE variant_group = ? ORDER BY rowid", (group,)))
+
+    def group_of(self, name: str) -> str:
+        """The group that a task's id, a group's name, or the beginning of one, stands for. NotFound for none."""
+        try:
+            task = self.get(name)
+        except NotFound:
+            if self.group(name.strip().lower()):
+                return name.strip().lower()  # its first variant was deleted
+            raise
+        if task.terms.group is None:
+            raise NotFound(
+                f"Task {task.id} is no variant of another one.", fix='cairn run --variants 3 "..."   makes three.'
+            )
+        return task.terms.group
+
+    def newest_group(self) -> str | None:
+        """The group of the variant that was asked for last."""
+        found = self._select("WHERE variant_group IS NOT NULL ORDER BY created_at DESC, rowid DESC LIMIT 1", ())
+        return found[0].terms.group if found else None
+
     def release_key(self, task_id: str) -> None:
         """The task has no key any more: another one may come for the same thing."""
         with self._writing() as db:
@@ -343,9 +380,10 @@ class TaskQueue:
         return {needed: TaskStatus(status) if status else None for needed, status in found}
 
     def begun(self, request: str, origin: CodeOrigin) -> Task | None:
-        """The newest task for just this that has run before, and is queued or waits."""
+        """The newest task for just this that has run before, and is queued or waits; no variant."""
         tail = (
-            "WHERE status IN ('queued', 'waiting') AND attempt > 0 AND request = ? ORDER BY created_at DESC, rowid DESC"
+            "WHERE status IN ('queued', 'waiting') AND attempt > 0 AND request = ? AND variant_group IS NULL"
+            " ORDER BY created_at DESC, rowid DESC"
         )
         return next((task for task in self._select(tail, (request,)) if task.origin == origin), None)
 
@@ -375,24 +413,32 @@ class TaskQueue:
             for task in found[task_id]
         )
 
-    def claim(self, owner: Owner, task_id: str | None = None, *, at_once: int | None = None) -> Task | None:
+    def claim(
+        self,
+        owner: Owner,
+        task_id: str | None = None,
+        *,
+        at_once: int | None = None,
+        variants: Variants | None = None,
+    ) -> Task | None:
         """The next queued task (or the named one) is running and held by `owner`; None when none may start.
 
         Next is the one of highest priority, and of these the oldest, that may start now: not delayed, not after others,
         not of a paused model, not held by another process. A named one starts whatever its terms say. None, too, when
-        `at_once` tasks run already, by their leases. One statement, so that no two processes get the same task. The
-        lease must be renewed by `heartbeat`.
+        `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that no two
+        processes get the same task. The lease must be renewed by `heartbeat`.
         """
         now = self._clock()
         values = {
             "running": TaskStatus.RUNNING, "owner": str(owner), "until": now + LEASE_SECONDS, "now": now,
-            "id": task_id, "at_once": at_once,
+            "id": task_id, "at_once": at_once, **_names(variants),
         }  # fmt: skip
+        chosen = _NAMED if task_id is not None else f"{_OF_GROUP} {_ORDER}" if variants else _NEXT
         with self._writing() as db:
             row = db.execute(
                 f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
                                     started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
-                    WHERE id = ({_NEXT if task_id is None else _NAMED})
+                    WHERE id = ({chosen})
                       AND (:at_once IS NULL OR (SELECT count(*) FROM task AS other WHERE other.status = :running
                                                 AND other.lease_until >= :now) < :at_once)
                     RETURNING {_FOUND}""",
@@ -400,21 +446,22 @@ class TaskQueue:
             ).fetchone()
         return _task(row) if row else None
 
-    def count_ready(self, most: int) -> int:
+    def count_ready(self, most: int, variants: Variants | None = None) -> int:
         """How many tasks may start now, counted up to `most`."""
-        query = f"SELECT count(*) FROM ({_READY} LIMIT :most)"
+        query = f"SELECT count(*) FROM ({_OF_GROUP if variants else _ANY} LIMIT :most)"
         with translate_errors(self.path):
-            return int(self._db.execute(query, {"now": self._clock(), "most": most}).fetchone()[0])
+            return int(self._db.execute(query, {"now": self._clock(), "most": most, **_names(variants)}).fetchone()[0])
 
-    def due_at(self) -> float | None:
+    def due_at(self, variants: Variants | None = None) -> float | None:
         """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
-        query = """SELECT min(at) FROM (
-            SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND owner IS NULL
+        whose = "variant_group = :group AND (owner IS NULL OR owner = :holder)" if variants else "owner IS NULL"
+        query = f"""SELECT min(at) FROM (
+            SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND {whose}
                 AND not_before > :now
             UNION ALL SELECT min(until) FROM pause WHERE until > :now AND EXISTS (SELECT 1 FROM task
-                WHERE status = 'queued' AND unmet = 0 AND owner IS NULL AND pause.model IN (model, waits_for)))"""
+                WHERE status = 'queued' AND unmet = 0 AND {whose} AND pause.model IN (model, waits_for)))"""
         with translate_errors(self.path):
-            (at,) = self._db.execute(query, {"now": self._clock()}).fetchone()
+            (at,) = self._db.execute(query, {"now": self._clock(), **_names(variants)}).fetchone()
         return None if at is None else float(at)
 
     def expire(self) -> tuple[Task, ...]:
@@ -585,6 +632,10 @@ class TaskQueue:
         return [_task(row) for row in rows]
 
 
+def _names(variants: Variants | None) -> dict[str, str]:
+    return {} if variants is None else {"group": variants.group, "holder": str(variants.holder)}
+
+
 def _row(task: Task) -> tuple[object, ...]:
     origin, terms = task.origin, task.terms
     return (
@@ -592,7 +643,7 @@ def _row(task: Task) -> tuple[object, ...]:
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
         json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
         terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
-        terms.accepts, task.model, task.in_vain, task.waits_for,
+        terms.accepts, task.model, task.in_vain, task.waits_for, terms.group,
     )  # fmt: skip
 
 
@@ -600,14 +651,14 @@ def _task(row: Sequence[Any]) -> Task:
     """The value of a row that has the columns of `_FOUND`, in their order."""
     task_id, request, source, name, program, parameters, status, reason, attempt, *rest = row
     created_at, started_at, finished_at, retry_of, outcome, options, *rest = rest
-    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, after = rest
+    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, group, after = rest
     return Task(
         task_id, request,
         CodeOrigin(source, name, program, {} if parameters == "{}" else json.loads(parameters)),
         _STATUSES[status], reason, attempt, created_at, started_at, finished_at, retry_of,
         _NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(outcome)),
         {} if options == "{}" else json.loads(options),
-        Terms(priority, not_before, deadline, key, max_attempts, _texts(tags), _texts(after), bool(accepts)),
+        Terms(priority, not_before, deadline, key, max_attempts, _texts(tags), _texts(after), bool(accepts), group),
         model, in_vain, waits_for,
     )  # fmt: skip
 

@@ -255,7 +255,9 @@ def next_commands(review: Review) -> str:
             steps = [("show", "its programs and errors"), ("diff", "what it did until then")]
             steps += [("resume", "go on where it stopped, with a higher limit")]
             steps += [("retry", "do it again from today's files")]
-        case TaskStatus.FAILED | TaskStatus.REJECTED:
+        case TaskStatus.REJECTED:
+            steps = [("undo", "put it back in review"), ("retry", "do it again from today's files")]
+        case TaskStatus.FAILED:
             steps = [("show", "its programs and errors"), ("retry", "do it again from today's files")]
         case _:
             return ""
@@ -361,6 +363,7 @@ def _terms(task: Task) -> str:
     """What was said about a queued task beside its request; nothing for one that says nothing."""
     terms = task.terms
     parts = [
+        f"variant in group {terms.group}" if terms.group is not None else "",
         f"priority {terms.priority}" if terms.priority else "",
         f"until {_when(terms.deadline)}" if terms.deadline is not None else "",
         f"key {terms.key}" if terms.key is not None else "",

@@ -88,7 +88,8 @@ class Terms:
 
     Higher `priority` first. `key` names the same thing to do: while a task of it is unfinished, no other is added. It
     is started in vain `max_attempts` times at most. It comes `after` others, by their ids, once those are accepted.
-    `accepts`: its changes are accepted at once, if nothing conflicts or is dangerous.
+    `accepts`: its changes are accepted at once, if nothing conflicts or is dangerous. `group` names the variants it is
+    one of, by the id of the first.
     """
 
     priority: int = 0
@@ -99,10 +100,11 @@ class Terms:
     tags: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     accepts: bool = False
+    group: str | None = None
 
     def again(self) -> Terms:
-        """Those of the same task done anew: now, and for nobody's key."""
-        return replace(self, not_before=0.0, deadline=None, key=None, after=())
+        """Those of the same task done anew: now, for nobody's key, and no variant of others."""
+        return replace(self, not_before=0.0, deadline=None, key=None, after=(), group=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,15 @@ only_paths = click.option(
 ask_at_limits = click.option(
     "--ask", "ask", is_flag=True, help="At a limit, wait and ask whether to raise it, instead of failing."
 )
+variants_option = click.option(
+    "--variants", "variants", type=int, metavar="N", help="Make N independent attempts and rank them."
+)
+models_option = click.option(
+    "--models",
+    "models",
+    metavar="A,B",
+    help="The models that write the variants, in turn; one each without --variants.",
+)
 task_argument = click.argument("task_id", metavar="[ID]", required=False)
 
 

@@ -117,10 +117,19 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
     console.write(f"Accepted {part}{task.id}: {applied.in_words()}.")
     if wanted.commit:
         console.write(f"Committed {made.sha[:10]}: {printable(made.subject)}" if made else _ALREADY)
+    if others := _rejected_for(orchestrator, task):
+        console.note(f"cairn: rejected, as variants of it: {', '.join(others)}")
     if left:
         console.note(f"{files(len(left))} left in review:  cairn diff {task.id}   shows the rest.")
     console.note(f"cairn undo {task.id}   takes {'that part' if applied.operation.partial else 'it'} back.")
     return 0
+
+
+def _rejected_for(orchestrator: Orchestrator, task: Task) -> list[str]:
+    from cairn.variants import instead_of
+
+    others = orchestrator.queue.group(task.terms.group) if task.terms.group is not None else ()
+    return [each.id for each in others if (each.status, each.reason) == (TaskStatus.REJECTED, instead_of(task))]
 
 
 def _check_names(missing: Sequence[Standing]) -> str:

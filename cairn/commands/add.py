@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, ask_at_limits, only_paths, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, models_option, only_paths, opened, variants_option
 from cairn.commands.run import asked_for, by_recipe, options_of, program_of
 from cairn.console import Console, one_line
 from cairn.errors import UsageProblem
 from cairn.task import MAX_ATTEMPTS, CodeOrigin, Task, Terms
+from cairn.variant_runs import count_of, names_of, origins_of, refuse_with_variants
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
@@ -52,6 +53,8 @@ LINES_BYTES = 20_000_000
     "--after", "after", metavar="ID", multiple=True, help="Run it once this one is accepted; may be given again."
 )
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
+@variants_option
+@models_option
 @as_json
 @click.pass_obj
 def command(
@@ -75,6 +78,8 @@ def command(
     tags: tuple[str, ...],
     after: tuple[str, ...],
     accept: bool,
+    variants: int | None,
+    models: str | None,
     as_json: bool,
 ) -> None:
     """Queue tasks for `cairn work`; nothing runs now.
@@ -97,6 +102,11 @@ def command(
         tags=tuple(sorted({_one_word(tag, "--tag") for tag in tags})),
         accepts=accept,
     )
+    writers = names_of(models)
+    count = count_of(variants, writers)
+    if count is not None:
+        refuse_with_variants(accept=accept, key=key is not None, two_writers=bool(model and writers))
+    model = writers[0] if writers else model
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         terms = replace(terms, after=tuple(sorted({orchestrator.task(task_id).id for task_id in after})))
         wishes = wishes_of(orchestrator, words, source, code, recipe)
@@ -104,6 +114,12 @@ def command(
             raise UsageProblem("A key names one task, and several are added.", fix="Add them one by one.")
         before = orchestrator.queue.unfinished(terms.key)
         asked = asked_for(orchestrator, chosen, wishes[0][1], files)
+        if count is not None:
+            several = partial(orchestrator.submit_variants, options=options, asked=asked, terms=terms)
+            groups = [several(request, origins_of(origin, count, writers)) for request, origin in wishes]
+            found = tuple(task for group in groups for task in group)
+            tell_added(console, found, None, orchestrator.queue.holds(found))
+            return
         if asked:
             one = partial(orchestrator.submit, options=options, asked=asked, terms=terms)
             tasks = tuple(one(request, origin) for request, origin in wishes)

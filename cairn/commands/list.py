@@ -40,6 +40,7 @@ _COLOURS = {
     help="Only tasks in this status; may be given again.",
 )  # fmt: skip
 @click.option("--tag", metavar="TAG", help="Only tasks with this tag.")
+@click.option("--group", metavar="ID", help="Only the variants of that group.")
 @click.option("--model", metavar="MODEL", help="Only tasks whose programs this model writes; a glob works.")
 @click.option("--since", metavar="TIME", help="Only tasks asked for since then: 2h, 09:00, 2026-01-31.")
 @click.option("--before", metavar="ID", help="Only tasks older than this one: the next page.")
@@ -51,6 +52,7 @@ def command(
     limit: int,
     statuses: tuple[str, ...],
     tag: str | None,
+    group: str | None,
     model: str | None,
     since: str | None,
     before: str | None,
@@ -70,6 +72,7 @@ def command(
             model,
             None if since is None else moment_of(since, "--since", now, past=True),
             None if before is None else queue.get(before),
+            None if group is None else queue.group_of(group),
         )
         if watch:
             watch_tasks(queue, wanted, limit, console)
@@ -140,12 +143,13 @@ def row(task: Task, hold: str = "") -> list[str | Styled]:
     changes = f"{files} +{outcome.lines_added} -{outcome.lines_removed}"
     changes += f", checks {outcome.checks}" if outcome.checks else ""
     why = hold or task.reason
+    request = task.request if task.terms.group is None else f"[{task.terms.group}] {task.request}"
     return [
         task.id,
         Styled(str(task.status), _COLOURS.get(task.status, "")),
         changes if outcome.files_changed else "-",
         age(time.time() - task.created_at),
-        task.request + (f": {why}" if why else ""),
+        request + (f": {why}" if why else ""),
     ]
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, ask_at_limits, only_paths, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, models_option, only_paths, opened, variants_option
 from cairn.console import Console, printable
 from cairn.errors import CairnError, CheckNotPassed, Conflict, Interrupted, TaskFailed, UsageProblem
 from cairn.queue import Owner
 from cairn.task import CodeOrigin, Task, TaskStatus, Terms
+from cairn.variant_runs import carry_out_variants, count_of, names_of, origins_of, refuse_with_variants
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
@@ -41,6 +42,8 @@ PROGRAM_BYTES = 1_000_000
 @click.option("--dry-run", "dry_run", is_flag=True, help="Print what the model would be told first; ask nobody.")
 @click.option("--new", "new", is_flag=True, help="Start anew, even if the same task was interrupted.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
+@variants_option
+@models_option
 @click.option("--detach", "detach", is_flag=True, help="Queue it for `cairn work` instead of running it here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
 @as_json
@@ -60,6 +63,8 @@ def command(
     dry_run: bool,
     new: bool,
     no_wait: bool,
+    variants: int | None,
+    models: str | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -71,6 +76,7 @@ def command(
     \b
       cairn run "add docstrings"
       cairn run "rename load_cfg to load_config" -m MODEL
+      cairn run "make it faster" --variants 3
       cairn run --code fix_todos.py
       cairn run --recipe rename_symbol old=load_cfg new=load_config
     """
@@ -78,6 +84,13 @@ def command(
     request = None if recipe else _sentence(words)
     program = None if recipe else program_of(request, code)
     options = options_of(text_model, limits, only, ask=ask)
+    writers = names_of(models)
+    count = count_of(variants, writers)
+    if count is not None:
+        refuse_with_variants(
+            accept=accept, two_writers=bool(model and writers), **{"dry-run": dry_run, "no-wait": no_wait}
+        )
+    model = writers[0] if writers else model
     with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
         if recipe is not None:
             request, origin = by_recipe(orchestrator, recipe, words, code)
@@ -92,6 +105,15 @@ def command(
             known = library(orchestrator.project.state)
             origin = origin_for(request or "", orchestrator.settings, os.environ, known)
         asked = asked_for(orchestrator, chosen, origin, files)
+        if count is not None:
+            held_by = None if detach else Owner.this_process()
+            origins = origins_of(origin, count, writers)
+            tasks = orchestrator.submit_variants(
+                request or "", origins, options=options, asked=asked, terms=Terms(), held_by=held_by
+            )
+            if detach:
+                return _tell_queued(console, tasks)
+            return carry_out_variants(orchestrator, tasks, console, verbose=verbose)
         if dry_run:
             return _show_prompt(orchestrator, console, request or "", origin, asked, options)
         if detach:
@@ -117,10 +139,14 @@ def _queue(
     *,
     accept: bool,
 ) -> int:
+    terms = Terms(accepts=accept)
+    return _tell_queued(console, [orchestrator.submit(request, origin, options=options, asked=asked, terms=terms)])
+
+
+def _tell_queued(console: Console, tasks: Sequence[Task]) -> int:
     from cairn.commands.add import tell_added
 
-    task = orchestrator.submit(request, origin, options=options, asked=asked, terms=Terms(accepts=accept))
-    tell_added(console, [task], None, {})
+    tell_added(console, tasks, None, {})
     return 0
 
 

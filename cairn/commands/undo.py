@@ -7,7 +7,9 @@ import click
 from cairn.commands import Chosen, as_json, opened, task_argument
 from cairn.console import Console
 from cairn.errors import UsageProblem
-from cairn.task import TaskStatus
+from cairn.task import Task, TaskStatus
+
+_AGAIN = "It is in review again:  cairn accept {id}   or   cairn reject {id}"
 
 
 @click.command("undo")
@@ -22,10 +24,11 @@ from cairn.task import TaskStatus
 @as_json
 @click.pass_obj
 def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json: bool) -> None:
-    """Take back an accept.
+    """Take back an accept, or a rejection.
 
     It is the last one, or with an ID the one of that task, or with --op any one by its number; an undo can be taken
-    back in that way too.
+    back in that way too. Variants that an accept rejected come back with it. A rejected task that is named by its ID
+    is in review again.
 
     What you edited since stays: undo merges three ways too. On a conflict nothing is written.
     """
@@ -33,7 +36,11 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json:
     if task_id and operation is not None:
         raise UsageProblem("An ID and --op name two things to take back.", fix=f"cairn undo --op {operation}")
     with opened(chosen, console) as orchestrator:
-        task, undone = orchestrator.undo(orchestrator.task(task_id) if task_id else None, operation=operation)
+        named = orchestrator.task(task_id) if task_id else None
+        if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.project.accepted(named.id):
+            _tell_not_rejected(orchestrator.take_back_rejection(named), console)
+            return
+        task, undone = orchestrator.undo(named, operation=operation)
     if as_json:
         from cairn.json_output import undone_json
 
@@ -43,4 +50,13 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json:
     if task.status is TaskStatus.ACCEPTED:
         console.note(f"It is accepted again:  cairn undo {task.id}   takes it back.")
     else:
-        console.note(f"It is in review again:  cairn accept {task.id}   or   cairn reject {task.id}")
+        console.note(_AGAIN.format(id=task.id))
+
+
+def _tell_not_rejected(task: Task, console: Console) -> None:
+    if console.as_json:
+        from cairn.json_output import task_json
+
+        console.json({"task": task_json(task)})
+    console.write(f"Took back the rejection of {task.id}; nothing in your project changed.")
+    console.note(_AGAIN.format(id=task.id))
