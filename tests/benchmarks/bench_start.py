@@ -151,12 +151,15 @@ def main() -> None:
         place = Path(folder)
         interleaved(processes, place)
         row("`import cairn`, inside Python", imported(), "60")
-        small, large = place / "small", place / "large"
+        small, large, huge = place / "small", place / "large", place / "huge"
         lay_out(small, 100)
         paths = lay_out(large, 10_000)
+        lay_out(huge, 100_000)
         row("`git worktree add`, 10,000 files", list(worktrees(large, place)))
+        row("`git worktree add`, 100,000 files", list(worktrees(huge, place / "of huge")))
         asyncio.run(starts(small, place, 100))
         asyncio.run(starts(large, place, 10_000))
+        asyncio.run(starts(huge, place, 100_000))
         asyncio.run(calls(large, place, paths))
     print(f"\nLoad after: {', '.join(f'{each:.1f}' for each in os.getloadavg())}")
 
