@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
@@ -95,10 +96,11 @@ def _checks(project: Project, settings: Settings) -> Finding:
     from cairn.runtime import Layer, Sandbox
     from cairn.workspace import left_over
 
-    left = left_over(os.environ)  # the trial deletes them, as every check does
+    here = settings.runtime.name == "local"
+    left = left_over(os.environ) if here else ()  # the trial deletes them, as every check does
 
-    async def tried() -> tuple[str, Sandbox, str]:
-        place = runtime(project.root, settings.runtime)
+    async def tried(root: Path) -> tuple[str, Sandbox, str]:
+        place = runtime(root, settings.runtime)
         try:
             await place.initialize(Layer())
             done = await place.execute("true", 20)
@@ -108,12 +110,15 @@ def _checks(project: Project, settings: Settings) -> Finding:
             await place.terminate()
 
     try:
-        problem, sandbox, ground = asyncio.run(tried())
+        with TemporaryDirectory() as empty:  # whether another machine answers is asked without sending the project
+            problem, sandbox, ground = asyncio.run(
+                tried(Path(empty) if settings.runtime.name == "ssh" else project.root)
+            )
     except CairnError as error:
         return Finding("checks", State.NOTE, f"{error.what} {error.why}", error.fix[-1] if error.fix else "")
     if problem:
         return Finding("checks", State.NOTE, f"commands cannot run here: {problem}", "cairn check ID --unsandboxed")
-    found = bubblewrap_version() if sandbox is Sandbox.BUBBLEWRAP else ""
+    found = bubblewrap_version() if here and sandbox is Sandbox.BUBBLEWRAP else ""
     if found and tuple(map(int, found.split("."))) < BUBBLEWRAP_HOLE:
         detail = f"run {ground}; bubblewrap {found} has a known hole (CVE-2026-87766)"
         return Finding("checks", State.NOTE, detail, "Install bubblewrap 0.12 or later.")

@@ -123,6 +123,8 @@ def runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool = False)
     """
     if settings.name == "local":
         return _local_runtime(root, settings, unsandboxed=unsandboxed or settings.unsandboxed)
+    if settings.name == "ssh":
+        return _ssh_runtime(root, settings, unsandboxed=unsandboxed or settings.unsandboxed)
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=RUNTIMES, name=settings.name):
@@ -135,7 +137,7 @@ def runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool = False)
                 "Mend or uninstall the package that brings it.",
             ) from error
         return found
-    known = ", ".join(["local", *(entry.name for entry in entry_points(group=RUNTIMES))])
+    known = ", ".join(["local", "ssh", *(entry.name for entry in entry_points(group=RUNTIMES))])
     raise UsageProblem(f"There is no runtime '{settings.name}'.", f"Known: {known}.")
 
 
@@ -152,3 +154,19 @@ def _local_runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool) 
         )
     chosen = Sandbox.NONE if unsandboxed else sandbox
     return LocalRuntime(root, Surroundings(chosen, settings.visible, settings.environment, settings.bounds()))
+
+
+def _ssh_runtime(root: Path, settings: RuntimeSettings, *, unsandboxed: bool) -> Runtime:
+    from cairn.ssh_runtime import Place, SshRuntime
+
+    return SshRuntime(
+        root,
+        Place(
+            settings.host or "",
+            settings.folder or "",
+            unsandboxed=unsandboxed,
+            visible=settings.visible,
+            environment=settings.environment,
+            bounds=settings.bounds(),
+        ),
+    )

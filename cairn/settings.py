@@ -145,7 +145,9 @@ class RetrySettings:
 class RuntimeSettings:
     """Where checks run, and what each may use. What lets one out of its sandbox is the user's own choice."""
 
-    name: str = _setting("local", Name(), "the runtime: local, or one that an installed package brings")
+    name: str = _setting("local", Name(), "the runtime: local, ssh, or one that an installed package brings")
+    host: str | None = _setting(None, Name(), "the machine that checks run on with ssh, as ssh takes it")
+    folder: str | None = _setting(None, Name(), "where on it files are put; its ~/.cache when not set")
     unsandboxed: bool = _setting(default=False, rule=Flag(), description="run checks although no sandbox can be had")
     visible: tuple[str, ...] = _setting((), Texts(), 'more folders and files that checks may read, such as ["~/sdk"]')
     environment: tuple[str, ...] = _setting((), Texts(), "more variables that checks get")
@@ -279,7 +281,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "runtime": RuntimeSettings,
 }
 # A project that came from elsewhere must not let its own checks out of the sandbox.
-_PERSONAL = frozenset({"name", "unsandboxed", "visible", "environment"})
+_PERSONAL = frozenset({"name", "host", "folder", "unsandboxed", "visible", "environment"})
 
 
 def _layers(root: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
