@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -176,8 +177,12 @@ class _Watch:
                     asyncio.run(_until(ending, self._watcher(own).run()))
             except BaseException as error:  # noqa: BLE001 - told in the main thread, which ends by the signal
                 problem.append(error)
-                os.kill(os.getpid(), signal.SIGTERM)
+                while signal.getsignal(signal.SIGTERM) is _end_at_once and not ending.is_set():
+                    time.sleep(0.02)  # the crew does not hear signals yet
+                if not ending.is_set():
+                    os.kill(os.getpid(), signal.SIGTERM)
 
+        before = signal.signal(signal.SIGTERM, _end_at_once)
         thread = threading.Thread(target=watch, name="cairn-watch")
         thread.start()
         try:
@@ -185,6 +190,7 @@ class _Watch:
         finally:
             ending.set()
             thread.join()
+            signal.signal(signal.SIGTERM, before)
 
     def _watcher(self, orchestrator: Orchestrator) -> Watcher:
         from cairn.notices import Messenger
@@ -206,6 +212,10 @@ class _Watch:
             tell=self.tell,
             messenger=messenger,
         )
+
+
+def _end_at_once(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _task_line(tell: Callable[[str], None], task_id: str, text: str) -> None:
