@@ -44,6 +44,24 @@ def nobodys_home(tmp_path_factory, monkeypatch):
     return home
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A real Postgres server of this test process, started by the first test that wants one."""
+    from tests.postgres_server import PostgresServer
+
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database_url(postgres):
+    """An empty Postgres database for one test."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop_database(url)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A small project that is no repository, and the folder the test stands in."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cairn.program import Finished
+from cairn.program import CodeFailed, Finished
 from tests.hostile.attacks import SECRET, prints, tree
 
 NAMES = 300
@@ -107,10 +107,12 @@ WRITING = {
 async def attempted(room, call: str, count: int) -> str:
     program = ATTEMPT.replace("CALL", call).replace("COUNT", str(count))
     result = await room.run(f"import os\nfrom pathlib import Path\n{program}", LIMITS)
-    assert isinstance(result, Finished), result
+    # What `open` wrote is stored at the program's end at the latest, where no `except` of the program's stands.
+    assert isinstance(result, Finished) or (isinstance(result, CodeFailed) and LED_OUT in result.message), result
     return result.run.output
 
 
+LED_OUT = "leads out of the project through a symlink"
 IN_THE_DEFAULT_RUN = {"read_file", "stat", "walk", "search_content", "write_file", "move_file of the folder"}
 
 
