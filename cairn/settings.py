@@ -25,6 +25,7 @@ from cairn.setting_rules import (
     OneOf,
     OrNone,
     Patterns,
+    PostgresUrl,
     PriceTable,
     RateTable,
     Real,
@@ -163,6 +164,23 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Where tasks, their files and their workers meet when one machine is not enough. Not a project's to say."""
+
+    url: str | None = _setting(
+        None, PostgresUrl(), 'a Postgres that many machines share, such as "postgresql://host/cairn"; none: one machine'
+    )
+    project: str | None = _setting(None, Name(), "the project's name there; made from its first commit when not set")
+    remote: str | None = _setting("origin", Name(), "the git remote that workers fetch from, by its name, path or URL")
+    objects: str | None = _setting(
+        None, Name(), 'where large task files lie, such as "s3://bucket/cairn" or "file:///srv/cairn"'
+    )
+    starts_per_minute: int | None = _setting(
+        None, OrNone(Whole(1, 100_000)), "tasks that all workers of the server together start in a minute"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class KeepSettings:
     """What `cairn gc` leaves; it deletes only when it is called."""
 
@@ -244,6 +262,7 @@ class Settings:
     keep: KeepSettings = field(default_factory=KeepSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     checks: Mapping[str, Check] = field(
         default_factory=dict,
         metadata=_told(CheckTable(), 'commands that judge a task, such as {tests = "pytest -q"}; docs/checks.md'),
@@ -279,9 +298,16 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "keep": KeepSettings,
     "policy": PolicySettings,
     "runtime": RuntimeSettings,
+    "engine": EngineSettings,
 }
-# A project that came from elsewhere must not let its own checks out of the sandbox.
-_PERSONAL = frozenset({"name", "host", "folder", "unsandboxed", "visible", "environment"})
+# A project that came from elsewhere must neither let its own checks out of the sandbox nor send anybody's work away.
+_PERSONAL: Mapping[str, tuple[frozenset[str], str]] = {
+    "runtime": (
+        frozenset({"name", "host", "folder", "unsandboxed", "visible", "environment"}),
+        "It decides what a check may reach on this machine",
+    ),
+    "engine": (frozenset({"url", "remote", "objects"}), "It decides where your work goes"),
+}
 
 
 def _layers(root: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -315,20 +341,22 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
         values = values.get(key, {}) if isinstance(values, dict) else {}
     if not isinstance(values, dict):
         raise _refused(".".join(table), str(path), Refused(f"a table: [{'.'.join(table)}]", values))
-    if "runtime" in values and path.name in {PROJECT_FILE, "pyproject.toml"}:
-        _require_not_personal(values["runtime"], str(path))
+    if path.name in {PROJECT_FILE, "pyproject.toml"}:
+        _require_not_personal(values, str(path))
     if values:
         yield str(path), values
 
 
-def _require_not_personal(section: object, origin: str) -> None:
-    found = sorted(_PERSONAL & set(section)) if isinstance(section, Mapping) else []
-    if found:
-        raise UsageProblem(
-            f"The setting runtime.{found[0]} in {origin} is not a project's to set.",
-            "It decides what a check may reach on this machine, and a project may come from anywhere.",
-            "Set it in cairn/settings.toml in your own configuration folder, or as a CAIRN_RUNTIME_ variable.",
-        )
+def _require_not_personal(values: Mapping[str, Any], origin: str) -> None:
+    for section, (names, why) in _PERSONAL.items():
+        found = sorted(names & set(values[section])) if isinstance(values.get(section), Mapping) else []
+        if found:
+            raise UsageProblem(
+                f"The setting {section}.{found[0]} in {origin} is not a project's to set.",
+                f"{why}, and a project may come from anywhere.",
+                f"Set it in cairn/settings.toml in your own configuration folder, or as a CAIRN_{section.upper()}_"
+                " variable.",
+            )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

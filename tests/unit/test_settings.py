@@ -11,7 +11,7 @@ from cairn.metering import Price, Prices
 from cairn.policy import Action
 from cairn.program import Limits
 from cairn.setting_rules import Counts, Name, OrNone, Patterns, PriceTable, Real, Refused, Whole
-from cairn.settings import BudgetSettings, Settings, commented_file
+from cairn.settings import BudgetSettings, EngineSettings, Settings, commented_file
 
 
 @pytest.fixture
@@ -228,3 +228,31 @@ def test_a_table_of_ours_that_is_none_names_its_file(root, environ):
         "It should be a table: [tool.cairn].\n"
         f"Change tool.cairn in {root}/pyproject.toml."
     )
+
+
+@pytest.mark.parametrize("name", ["url", "remote", "objects"])
+def test_no_project_says_where_a_persons_work_goes(root, environ, name):
+    (root / "cairn.toml").write_text(f'[engine]\n{name} = "postgresql://elsewhere/cairn"\nproject = "app"\n')
+
+    with pytest.raises(UsageProblem, match=rf"engine\.{name} .* is not a project's to set") as caught:
+        Settings.load(root, environ)
+
+    assert caught.value.why == "It decides where your work goes, and a project may come from anywhere."
+
+
+def test_the_server_comes_from_a_persons_own_settings_or_the_environment(root, environ, tmp_path):
+    (tmp_path / "config" / "cairn").mkdir(parents=True)
+    (tmp_path / "config" / "cairn" / "settings.toml").write_text('[engine]\nurl = "postgresql://team/cairn"\n')
+    (root / "cairn.toml").write_text('[engine]\nproject = "app"\nstarts_per_minute = 30\n')
+
+    assert Settings.load(root, environ).engine == EngineSettings("postgresql://team/cairn", "app", starts_per_minute=30)
+    alone = Settings.load(root, environ | {"CAIRN_ENGINE_URL": "postgres://other/x"})
+    assert alone.engine.url == "postgres://other/x"
+
+
+def test_a_wrong_url_of_the_server_is_told_without_its_password(root, environ):
+    with pytest.raises(UsageProblem, match=r"engine\.url") as caught:
+        Settings.load(root, environ | {"CAIRN_ENGINE_URL": "mysql://me:hunter2@host/x"})
+
+    assert "hunter2" not in caught.value.what + caught.value.why
+    assert "mysql:..." in caught.value.what
