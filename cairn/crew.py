@@ -1,6 +1,7 @@
-"""The worker processes of `cairn work`: claims tasks for them, hears from them, replaces those that die, ends them all.
+"""The worker processes of `cairn work`: gives them tasks, hears from them, replaces those that die, ends them all.
 
-One process watches the ledger for all, so that waiting costs next to nothing however many workers there are.
+One process watches the ledger for all, so that waiting costs next to nothing however many workers there are. Which task
+comes next is the engine's to say.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
+from cairn.engines import Engine
+from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import CairnError, IllegalMove
 from cairn.ledger_watch import LedgerWatch
 from cairn.queue import Owner, Variants, Wanted
@@ -63,7 +67,7 @@ class Tally:
 class Crew:
     """Up to `size` worker processes. `tell` gets a task's id and a line about it, for people.
 
-    With `variants` it runs these alone, and a first signal stops them.
+    With `variants` it runs these alone, and a first signal stops them. Without an `engine` the ledger is it.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Crew:
         *,
         verbose: bool = False,
         variants: Variants | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._orchestrator = orchestrator
         self._queue = orchestrator.queue
@@ -81,6 +86,8 @@ class Crew:
         self._tell = tell
         self._verbose = verbose
         self._variants = variants
+        self._at_once = orchestrator.settings.budget.tasks_at_once
+        self._engine = engine or EmbeddedEngine(self._queue, at_once=self._at_once, variants=variants)
         self._signals_to_stop = 1 if variants else 2
         self._members: list[_Member] = []
         self._false_starts = 0
@@ -96,8 +103,9 @@ class Crew:
         A first SIGTERM, SIGINT or SIGHUP lets running tasks come to their end and claims no other; a second one stops
         them, and they are queued again.
         """
-        with LedgerWatch(self._queue.path) as watch, self._hearing_signals(watch):
+        with LedgerWatch(self._queue.path) as watch, self._hearing_signals(watch), closing(self._engine):
             try:
+                self._engine.open(watch.selector)
                 while not self._step(watch, forever=forever):
                     self._hear(watch, watch.wait(self._patience()))
             finally:
@@ -109,15 +117,16 @@ class Crew:
         self._look_after_the_ledger()
         running = [member for member in self._members if member.task is not None]
         if self._signals:
+            self._engine.stop()
             self.tally.stopped = self._signals >= self._signals_to_stop
             return self.tally.stopped or not running
         started = self._hand_out(watch, forever=forever)
         starting = any(not member.ready for member in self._members)
-        return not (forever or running or started or starting or self._starts_soon() or self._has_no_room())
+        return not (forever or running or started or starting or self._starts_soon() or self._is_waited_for())
 
-    def _has_no_room(self) -> bool:
-        """Tasks could start, but as many run already, of other processes, as the project's budget allows."""
-        return self._orchestrator.settings.budget.tasks_at_once is not None and self._ready(1) > 0
+    def _is_waited_for(self) -> bool:
+        """Tasks could start, but others run as many as the budget allows, or the engine has yet to bring them."""
+        return (self._at_once is not None or self._engine.brings_later) and self._ready(1) > 0
 
     def _ready(self, most: int) -> int:
         return self._queue.count_ready(most, self._variants)
@@ -135,10 +144,11 @@ class Crew:
 
     def _hand_out(self, watch: LedgerWatch, *, forever: bool) -> bool:
         """Gives tasks to idle workers, and starts further workers for what is left; True if there was something."""
-        at_once = self._orchestrator.settings.budget.tasks_at_once
         found = False
-        for member in [member for member in self._members if member.idle]:
-            task = self._queue.claim(member.owner, at_once=at_once, variants=self._variants)
+        idle = [member for member in self._members if member.idle]
+        self._engine.tend(len(idle))
+        for member in idle:
+            task = self._engine.claim(member.owner)
             if task is None:
                 break
             found = True
@@ -192,7 +202,7 @@ class Crew:
     def _hear(self, watch: LedgerWatch, keys: list[selectors.SelectorKey]) -> None:
         for key in keys:
             if not isinstance(key.data, _Member):
-                os.read(key.fd, _READ_BYTES)  # a signal came; its handler has counted it
+                key.data()
                 continue
             member = key.data
             data = os.read(member.answers, _READ_BYTES)
@@ -210,8 +220,13 @@ class Crew:
             case Told(task=task, text=text):
                 self._tell(task, text)
             case TaskEnded():
-                member.task = None
+                self._is_free(member)
                 self._ended(message)
+
+    def _is_free(self, member: _Member) -> None:
+        if member.task is not None:
+            self._engine.let_go(member.task)
+        member.task = None
 
     def _ended(self, end: TaskEnded) -> None:
         self.tally.ended.pop(end.task, None)
@@ -234,6 +249,7 @@ class Crew:
         code = member.process.wait()
         if member.task is not None:
             self._take_back(member.task, _cause(code))
+            self._is_free(member)
         elif not member.ready and not self._signals:
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS:
@@ -252,6 +268,7 @@ class Crew:
 
     def _end(self, watch: LedgerWatch) -> None:
         """No process of the crew is left, and every task that one had is queued again."""
+        self._engine.stop()
         for member in self._members:
             self._send(member, StopNow())
             if member.process.stdin is not None:
@@ -272,7 +289,7 @@ class Crew:
         heard, rings = os.pipe()
         for end in (heard, rings):
             os.set_blocking(end, False)
-        watch.selector.register(heard, 1, None)
+        watch.selector.register(heard, 1, partial(os.read, heard, _READ_BYTES))  # its handler has counted it
         kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         before = {kind: signal.signal(kind, self._signalled) for kind in kinds}
         ringing = signal.set_wakeup_fd(rings)  # so that a signal ends the waiting at once

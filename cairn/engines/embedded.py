@@ -1,0 +1,44 @@
+"""The engine of one machine: the ledger itself says what comes next, in one statement, at no cost."""
+
+from __future__ import annotations
+
+from selectors import BaseSelector
+
+from cairn.queue import Owner, TaskQueue, Variants
+from cairn.task import Task
+
+
+class EmbeddedEngine:
+    """Claims from the ledger; at most `at_once` tasks run, those of other processes counted."""
+
+    name = "embedded"
+    brings_later = False
+
+    def __init__(self, queue: TaskQueue, *, at_once: int | None = None, variants: Variants | None = None) -> None:
+        self._queue = queue
+        self._at_once = at_once
+        self._variants = variants
+        self._stopped = False
+
+    def open(self, selector: BaseSelector) -> None:
+        """The ledger's own watch wakes the crew."""
+
+    def tend(self, idle: int) -> None:
+        """Nothing is to do."""
+
+    def claim(self, owner: Owner) -> Task | None:
+        """The first that may start."""
+        if self._stopped:
+            return None
+        return self._queue.claim(owner, at_once=self._at_once, variants=self._variants)
+
+    def let_go(self, task: Task) -> None:
+        """The ledger knows it already."""
+
+    def stop(self) -> None:
+        """From now on there is no task."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """The ledger is its owner's."""
+        self._stopped = True
