@@ -18,7 +18,7 @@ from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
 from cairn.project_files import ProjectFiles, naming
 from cairn.project_place import OPERATIONS
-from cairn.sqlite_file import COMPANIONS, translate_errors
+from cairn.sqlite_file import COMPANIONS
 from cairn.task import OPEN, Task
 from cairn.workspace import remove_left_over
 
@@ -107,33 +107,22 @@ def _tasks(
     needed = {each.task_id for each in staying}
     gone, freed = [], 0
     for task in orchestrator.queue.ended(before):
-        path = orchestrator.project.state / "tasks" / f"{task.id}.db"
-        size = _size(path)
-        if task.id in needed or not (dry_run or _forget(orchestrator, task, path)):
+        size = orchestrator.store.stored_bytes(task.id)
+        if task.id in needed or not (dry_run or _forget(orchestrator, task)):
             continue
         gone.append(task)
         freed += size
     return tuple(gone), freed
 
 
-def _forget(orchestrator: Orchestrator, task: Task, path: Path) -> bool:
+def _forget(orchestrator: Orchestrator, task: Task) -> bool:
     """The file goes before the ledger's row is gone for certain: a file without a row could never be told from work."""
-
-    def delete() -> None:
-        with translate_errors(path):
-            for each in _with_companions(path):
-                each.unlink(missing_ok=True)
-
-    return orchestrator.queue.forget(task, delete)
-
-
-def _with_companions(path: Path) -> tuple[Path, ...]:
-    return (path, *(path.with_name(path.name + end) for end in COMPANIONS))
+    return orchestrator.queue.forget(task, lambda: orchestrator.store.remove(task.id))
 
 
 def _size(path: Path) -> int:
     total = 0
-    for each in _with_companions(path):
+    for each in (path, *(path.with_name(path.name + end) for end in COMPANIONS)):
         with suppress(OSError):
             total += each.stat().st_size
     return total

@@ -34,7 +34,7 @@ from cairn.queue import LEDGER, Owner, TaskQueue
 from cairn.review import Review, StepCost
 from cairn.task import CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
-from cairn.task_file import TaskFile, remove_task_file
+from cairn.task_file import TaskFile
 from cairn.task_questions import (
     OF_LIMIT,
     PersonAnswer,
@@ -45,9 +45,10 @@ from cairn.task_questions import (
     keep_question,
     open_question,
 )
-from cairn.task_record import keep_surroundings, keep_task, kept_task, surroundings
+from cairn.task_record import keep_surroundings, keep_task, surroundings
 from cairn.task_run import Conversation, can_be_raised, ended, figure, verdict
 from cairn.task_spending import ModelCall, keep_model_call, spending_by_step, task_spending
+from cairn.task_store import LocalTasks, TaskStore
 from cairn.variants import INSTEAD, instead_of, share_limits
 from cairn.weakened_checks import weakenings
 
@@ -106,11 +107,13 @@ class Orchestrator:
         settings: Settings,
         parts: Parts,
         *,
+        store: TaskStore | None = None,
         clock: Callable[[], float] = time.time,
         ledger_is_new: bool = False,
     ) -> None:
         self.project = project
         self.queue = queue
+        self.store: TaskStore = LocalTasks(project.state / "tasks") if store is None else store
         self.settings = settings
         self._parts = parts
         self._clock = clock
@@ -189,11 +192,11 @@ class Orchestrator:
         task = self.queue.draft(request, origin, retry_of=retry_of, options=options, terms=terms, model=model)
         if not asked:
             return self.queue.put([task], held_by=held_by)[0]
-        with TaskFile.create(self._path(task.id), base=self.project.root) as file:
+        with self.store.creating(task, base=self.project.root) as file:
             keep_asked(file, asked)
         put = self.queue.put([task], held_by=held_by)[0]
         if put.id != task.id:
-            remove_task_file(self._path(task.id))
+            self.store.remove(task.id)
         return put
 
     def submit_all(
@@ -233,11 +236,11 @@ class Orchestrator:
             draft = self.queue.draft(request, origin, options=shared, terms=group, model=models[origin.name])
             drafts.append(draft if drafts else replace(draft, terms=replace(terms, group=draft.id)))
         for draft in drafts if asked else ():
-            with TaskFile.create(self._path(draft.id), base=self.project.root) as file:
+            with self.store.creating(draft, base=self.project.root) as file:
                 keep_asked(file, asked)
         tasks = self.queue.put(drafts, held_by=held_by)
         for unused in {draft.id for draft in drafts if asked} - {task.id for task in tasks}:
-            remove_task_file(self._path(unused))
+            self.store.remove(unused)
         return tasks
 
     def _model_of(self, origin: CodeOrigin, settings: Settings) -> str:
@@ -278,7 +281,7 @@ class Orchestrator:
                 f"cairn retry {task.id}   does it again from today's files.",
             )
         queued = self.queue.requeue(task, reason="resumed", options=options, held_by=held_by)
-        self._keep(queued)
+        self.store.note(queued)
         return queued
 
     def rewrite(
@@ -288,15 +291,14 @@ class Orchestrator:
         model = self._model_of(origin, self.settings.with_options(options))
         draft = self.queue.draft(request, origin, options=options, terms=terms, model=model)
         again = self.queue.rewrite(task, draft)
-        path = self._path(task.id)
-        if asked or path.exists():
-            with TaskFile.open(path) if path.exists() else TaskFile.create(path, base=self.project.root) as file:
+        if asked or self.store.exists(task.id):
+            with self.store.writing(again, base=self.project.root) as file:
                 keep_asked(file, asked)
         return again
 
     def seen_by(self, task: Task) -> tuple[str, ...]:
         """The paths that the task read or changed: those whose edits make it stale."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return ()
         with self._workspace(task) as work:
             base = PinnedBase(work.file, self.project.root, file_bytes=self.settings.limits.file_bytes)
@@ -304,7 +306,7 @@ class Orchestrator:
 
     def base_of(self, task: Task) -> Mapping[str, str]:
         """What the task saw of the project at each path that it looked at, as short texts that can be compared."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return {}
         with self._workspace(task) as work:
             base = PinnedBase(work.file, self.project.root, file_bytes=self.settings.limits.file_bytes)
@@ -317,12 +319,12 @@ class Orchestrator:
         """
         if task.status is TaskStatus.RUNNING and self.queue.ask_to_cancel(task):
             return False
-        self._keep(self.queue.move(self.queue.get(task.id), TaskStatus.CANCELLED, reason=reason))
+        self.store.note(self.queue.move(self.queue.get(task.id), TaskStatus.CANCELLED, reason=reason))
         return True
 
     def _has_more_to_do(self, task: Task) -> bool:
         """True unless a program that nobody answers came to its end: run again, it would end the same way."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return True
         with self._workspace(task) as work:
             done, open_program = ended(work.journal.steps())
@@ -366,7 +368,7 @@ class Orchestrator:
         asks = self.settings.with_options(task.options).policy.at_limit is AtLimitSetting.ASK
         if not isinstance(result, LimitReached) or not asks or not can_be_raised(result.limit):
             return None
-        with self._workspace(task) as work, work.file.transaction():
+        with self._workspace(task, to_write=True) as work, work.file.transaction():
             work.journal.require_held()
             step = work.journal.step
             allowed = figure(result.allowed)
@@ -388,7 +390,8 @@ class Orchestrator:
         if task.status not in {TaskStatus.WAITING, TaskStatus.QUEUED}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it asks nothing.", fix=f"cairn show {task.id}")
         self.settings.with_options({**task.options, **(options or {})})
-        with TaskFile.open(self.file_of(task)) as file:
+        self._require_file(task)
+        with self.store.writing(task) as file:
             question = open_question(file)
             if question is None:
                 raise NotFound(f"Task {task.id} asks nothing.", fix=f"cairn resume {task.id}   goes on with it.")
@@ -396,7 +399,7 @@ class Orchestrator:
         if question.is_of_limit and not answer.yes:
             reason = f"limit reached: {question.name} = {question.arguments}"
             failed = self.queue.move(task, TaskStatus.FAILED, reason=reason)
-            self._keep(failed)
+            self.store.note(failed)
             return failed
         return self.resume(task, options, held_by=held_by)
 
@@ -420,7 +423,7 @@ class Orchestrator:
 
     def _put_off(self, task: Task, until: PutOff) -> Task:
         queued = self.queue.put_off(task, until)
-        self._keep(queued)
+        self.store.note(queued)
         return queued
 
     async def _converse(self, task: Task, observe: Observer, *, patient: bool) -> ExecutionResult:
@@ -436,7 +439,7 @@ class Orchestrator:
         source = self._parts.source(task.origin, settings)
         model = self._parts.text_model(task.origin, settings)
         with (
-            self._workspace(task, create=True) as work,
+            self._workspace(task, to_write=True, create=True) as work,
             self.day_budget(settings) as day,
             self.model_pauses(settings) as pauses,
         ):
@@ -527,8 +530,8 @@ class Orchestrator:
         _require_checks(settings, names)
         if task.status in {TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
-        self.file_of(task)
-        with self._workspace(task) as work:
+        self._require_file(task)
+        with self._workspace(task, to_write=True) as work:
             runs = self.checks(work, settings, observe, unsandboxed=unsandboxed)
             found = sorted(runs.standings(), key=lambda each: not each.check.keep_writes)
             wanted = [each.check.name for each in found if names or each.verdict is not Verdict.NOT_NEEDED]
@@ -539,7 +542,7 @@ class Orchestrator:
 
     def evidence(self, task: Task) -> Evidence:
         """What the checks say of the task's changes, and what of them weakens checks."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return Evidence()
         with self._workspace(task) as work:
             return self._evidence(work, task, work.overlay.changes())
@@ -617,14 +620,14 @@ class Orchestrator:
         finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
         if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
             finished = self.queue.move(finished, TaskStatus.ACCEPTED, reason="nothing to change")
-        self._keep(finished)
+        self.store.note(finished)
         return finished
 
     # -- judging ----------------------------------------------------------------------------------------------------
 
     def review(self, task: Task) -> Review:
         """Reads the task's file and compares it with the project as it is now; writes nothing."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return Review(task, None, ChangeSet())
         settings = self.settings.with_options(task.options)
         with self._workspace(task) as work:
@@ -728,7 +731,7 @@ class Orchestrator:
 
     def _whole(self, task: Task) -> ChangeSet:
         """Everything the task changed, whatever became of it."""
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return ChangeSet()
         with self._workspace(task) as work:
             return work.overlay.changes()
@@ -740,7 +743,7 @@ class Orchestrator:
     def reject(self, task: Task, reason: str = "") -> Task:
         """The task's changes are dropped from review; its file is kept, so that it can be looked at."""
         rejected = self.queue.move(task, TaskStatus.REJECTED, reason=reason)
-        self._keep(rejected)
+        self.store.note(rejected)
         return rejected
 
     def take_back_rejection(self, task: Task) -> Task:
@@ -748,7 +751,7 @@ class Orchestrator:
         if task.status is not TaskStatus.REJECTED:
             raise IllegalMove(f"Task {task.id} is {task.status}, not rejected.", fix=f"cairn show {task.id}")
         again = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its rejection was taken back")
-        self._keep(again)
+        self.store.note(again)
         return again
 
     def _settle_variants(self, task: Task) -> None:
@@ -827,9 +830,9 @@ class Orchestrator:
         return again
 
     def _asked(self, task: Task) -> Asked:
-        if not self._path(task.id).exists():
+        if not self.store.exists(task.id):
             return Asked()
-        with TaskFile.open(self._path(task.id)) as file:
+        with self.store.reading(task.id) as file:
             return kept_asked(file)
 
     def _rejection(self, task: Task) -> str:
@@ -844,7 +847,8 @@ class Orchestrator:
         from cairn.replay import replay
 
         limits = self.settings.with_options(task.options).limits.limits()
-        with TaskFile.open(self.file_of(task)) as file:
+        self._require_file(task)
+        with self.store.reading(task.id) as file:
             return await replay(task, file, limits, until=until, observe=observe)
 
     async def fork(
@@ -866,14 +870,14 @@ class Orchestrator:
         origin = origin or task.origin
         request = f"{task.request}\n\nFrom here on: {then}" if then else task.request
         settings = self.settings.with_options(task.options)
-        with TaskFile.open(self.file_of(task)) as original:
+        self._require_file(task)
+        with self.store.reading(task.id) as original:
             _require_open_end(Journal(original), step)
             model = self._model_of(origin, settings)
             terms = task.terms.again()
             new = self.queue.draft(request, origin, retry_of=task.id, options=task.options, terms=terms, model=model)
-            path = self._path(new.id)
             try:
-                with TaskFile.create(path, base=self.project.root) as file:
+                with self.store.creating(new, base=self.project.root) as file:
                     await rebuild(task, original, file, settings.limits.limits(), until=step, observe=observe)
                     copy_first_steps(original, file, step)
                     copy_questions(original, file, step)
@@ -881,16 +885,18 @@ class Orchestrator:
                     keep_task(file, new)
                 self.queue.put([new], held_by=held_by)
             except BaseException:
-                remove_task_file(path)
+                self.store.remove(new.id)
                 raise
         return new
 
     def file_of(self, task: Task) -> Path:
-        """The task's own file. Raises NotFound for a task that never ran."""
-        path = self._path(task.id)
-        if not path.exists():
+        """The task's own file, to be read. Raises NotFound for a task that never ran."""
+        self._require_file(task)
+        return self.store.path(task.id)
+
+    def _require_file(self, task: Task) -> None:
+        if not self.store.exists(task.id):
             raise NotFound(f"Task {task.id} never ran, so there is nothing of it yet.", fix=f"cairn show {task.id}")
-        return path
 
     # -- after a crash ----------------------------------------------------------------------------------------------
 
@@ -930,13 +936,13 @@ class Orchestrator:
             last = f"{how}, {self._last_sign(task)}" if how else self._last_sign(task)
             reason = f"given up: it ended its worker {in_vain} times; the last time {last}"
             moved = self.queue.finish(task, TaskStatus.FAILED, reason=reason, outcome=task.outcome)
-        self._keep(moved)
+        self.store.note(moved)
         return moved
 
     def _last_sign(self, task: Task) -> str:
         """How far its journal came: what it did then may be what ends its workers."""
         with suppress(CairnError):
-            if self._path(task.id).exists():
+            if self.store.exists(task.id):
                 with self._workspace(task) as work:
                     step, calls = work.journal.step, work.journal.calls()
                 last = f"after call {calls[-1].number} ({calls[-1].name})" if calls else "before its first call"
@@ -952,7 +958,7 @@ class Orchestrator:
                 task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
-            self._keep(task)
+            self.store.note(task)
         if task.terms.group is not None:
             self._settle_variants(task)
         self.project.mark_recorded(operation.id)
@@ -969,8 +975,8 @@ class Orchestrator:
     def rebuild_ledger(self) -> tuple[Task, ...]:
         """Tasks that only their own files remember are in the ledger again; what was running then is failed now."""
         restored = []
-        for path in sorted((self.project.state / "tasks").glob("*.db")):
-            task = _kept(path)
+        for task_id in self.store.every():
+            task = self.store.remembered(task_id)
             if task is None:
                 continue
             if task.status in {TaskStatus.QUEUED, TaskStatus.RUNNING}:
@@ -985,27 +991,15 @@ class Orchestrator:
             return self.queue.get(task_id)
         except NotFound:
             lost = Task(task_id, "(what was asked is lost)", CodeOrigin("file", "lost"), TaskStatus.ACCEPTED)
-            self.queue.restore(_kept(self._path(task_id)) or lost)
+            self.queue.restore(self.store.remembered(task_id) or lost)
             return self.queue.get(task_id)
 
     # -- the task's file --------------------------------------------------------------------------------------------
 
-    def _keep(self, task: Task) -> None:
-        """A file that cannot be written now is no reason to lose a move that the ledger has."""
-        with suppress(CairnError):
-            if self._path(task.id).exists():
-                with TaskFile.open(self._path(task.id)) as file:
-                    keep_task(file, task)
-
-    def _path(self, task_id: str) -> Path:
-        return self.project.state / "tasks" / f"{task_id}.db"
-
     @contextmanager
-    def _workspace(self, task: Task, *, create: bool = False) -> Iterator[Workspace]:
-        path = self._path(task.id)
-        new = create and not path.exists()
-        file = TaskFile.create(path, base=self.project.root) if new else TaskFile.open(path)
-        with file:
+    def _workspace(self, task: Task, *, to_write: bool = False, create: bool = False) -> Iterator[Workspace]:
+        base = self.project.root if create else None
+        with self.store.writing(task, base=base) if to_write else self.store.reading(task.id) as file:
             limit = self.settings.with_options(task.options).limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
@@ -1048,14 +1042,6 @@ def _require_checks(settings: Settings, names: Sequence[str]) -> None:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _kept(path: Path) -> Task | None:
-    """The task that a task's file remembers; None for a missing, damaged or renamed file."""
-    with suppress(CairnError), TaskFile.open(path) as file:
-        task = kept_task(file)
-        return task if task is not None and task.id == path.stem else None
-    return None
 
 
 def _said_of_interrupted(task: Task) -> str:

@@ -182,7 +182,7 @@ def import_task(orchestrator: Orchestrator, source: Path) -> Task:
             with file:
                 _copy_rows(foreign, file)
                 task, events = _judged(file, orchestrator)
-        os.link(draft, folder / f"{task.id}.db")
+        orchestrator.store.adopt(task, draft)
     except (sqlite3.Error, TypeError, ValueError, KeyError, AttributeError, PermissionError) as error:
         raise _not_ours(source, f"{type(error).__name__}: {error}") from error
     except StorageProblem as problem:
@@ -290,7 +290,7 @@ def _elsewhere(task: Task, orchestrator: Orchestrator, file: TaskFile) -> Task:
 
 
 def _is_taken(task_id: str, orchestrator: Orchestrator) -> bool:
-    if (orchestrator.project.state / "tasks" / f"{task_id}.db").exists():
+    if orchestrator.store.exists(task_id):
         return True
     with suppress(CairnError):
         orchestrator.queue.get(task_id)

@@ -133,17 +133,16 @@ def test_a_task_that_runs_is_never_touched_and_one_that_moved_meanwhile_neither(
 @pytest.mark.parametrize("point", ["before the files", "after the files"])
 def test_interrupted_in_the_middle_the_next_one_finishes(made, monkeypatch, point):
     task = made.orchestrator.reject(made.run(WRITES).task)
-    companions = module._with_companions
+    remove = made.orchestrator.store.remove
 
-    def stopped(path):
+    def stopped(task_id):
         if point == "after the files":
-            for each in companions(path):
-                each.unlink(missing_ok=True)
+            remove(task_id)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_with_companions", stopped)
+    monkeypatch.setattr(made.orchestrator.store, "remove", stopped)
     with pytest.raises(KeyboardInterrupt):
-        module._forget(made.orchestrator, task, made.orchestrator._path(task.id))
+        module._forget(made.orchestrator, task)
     assert made.orchestrator.task(task.id) == task
     assert made.orchestrator.review(task).task == task
     monkeypatch.undo()

@@ -163,7 +163,7 @@ def test_a_step_that_a_limit_ended_is_followed_as_far_as_the_journal_goes(desk):
 def test_a_file_that_was_changed_by_hand_does_not_pass(desk, tampering, error):
     made = desk(FIRST, SECOND, THIRD, text=Answers())
     review = made.run(made.add())
-    with TaskFile.open(made.orchestrator._path(review.task.id)) as file:
+    with TaskFile.open(made.orchestrator.store.path(review.task.id)) as file:
         file.run(tampering)
 
     with pytest.raises(error):

@@ -73,7 +73,7 @@ class Desk:
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
 
     def file(self, task):
-        return TaskFile.open(self.orchestrator._path(task.id))
+        return TaskFile.open(self.orchestrator.store.path(task.id))
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""Where the tasks' files are: in the project's own folder here, or with a server that many machines share.
+
+A task's file is read by whoever looks at the task, and written by one at a time: a run of it, or a command about it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from cairn.errors import CairnError
+from cairn.sqlite_file import COMPANIONS, translate_errors
+from cairn.task import Task
+from cairn.task_file import TaskFile, remove_task_file
+from cairn.task_record import keep_task, kept_task
+
+
+class TaskStore(Protocol):
+    """What every place of tasks' files does; `task_store_contract.py` is what each must pass."""
+
+    def exists(self, task_id: str) -> bool:
+        """True when the task has a file: one that never ran may have none."""
+        ...
+
+    def path(self, task_id: str) -> Path:
+        """A local file with the task's newest content, only to be read; there is no such file for a task without."""
+        ...
+
+    def reading(self, task_id: str) -> AbstractContextManager[TaskFile]:
+        """The file of `path`, open. Raises NotFound, DamagedFile, StorageProblem."""
+        ...
+
+    def writing(self, task: Task, *, base: Path | None = None) -> AbstractContextManager[TaskFile]:
+        """The task's file, open to be changed by whoever the ledger let do that: `task` is what it answered.
+
+        Made if there is none and a `base` is given. Everybody sees the changes at the latest when it is closed. Raises
+        TakenOver, and nothing is changed, once the ledger has another status or attempt of the task.
+        """
+        ...
+
+    def creating(self, task: Task, *, base: Path) -> AbstractContextManager[TaskFile]:
+        """A new file for a task that the ledger does not have yet. Raises StorageProblem if there is one."""
+        ...
+
+    def adopt(self, task: Task, draft: Path) -> None:
+        """The content of a closed file is a new task's from now on. FileExistsError if it has a file; `draft` stays."""
+        ...
+
+    def note(self, task: Task) -> None:
+        """The ledger moved the task; its file remembers that, as far as it has to. Raises nothing."""
+        ...
+
+    def remembered(self, task_id: str) -> Task | None:
+        """The task that its file remembers; None where that is damaged, missing, or does not have to."""
+        ...
+
+    def every(self) -> tuple[str, ...]:
+        """The ids of all tasks whose files remember them, so that a lost ledger can be built anew."""
+        ...
+
+    def remove(self, task_id: str) -> None:
+        """Deletes the task's file; nothing happens if there is none."""
+        ...
+
+    def stored_bytes(self, task_id: str) -> int:
+        """What it takes on the disk here, or with the server."""
+        ...
+
+
+class LocalTasks:
+    """One file per task in a folder of this machine, `ID.db`, which every process opens as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def exists(self, task_id: str) -> bool:
+        """A look at the folder."""
+        return self.path(task_id).exists()
+
+    def path(self, task_id: str) -> Path:
+        """The file itself."""
+        return self._folder / f"{task_id}.db"
+
+    def reading(self, task_id: str) -> TaskFile:
+        """It shows what a run writes meanwhile."""
+        return TaskFile.open(self.path(task_id))
+
+    def writing(self, task: Task, *, base: Path | None = None) -> TaskFile:
+        """The journal in the file itself tells who may still write it (`Journal.hold`)."""
+        path = self.path(task.id)
+        if base is not None and not path.exists():
+            return TaskFile.create(path, base=base)
+        return TaskFile.open(path)
+
+    def creating(self, task: Task, *, base: Path) -> TaskFile:
+        """It is there at once."""
+        return TaskFile.create(self.path(task.id), base=base)
+
+    def adopt(self, task: Task, draft: Path) -> None:
+        """By a second name for the same bytes."""
+        os.link(draft, self.path(task.id))
+
+    def note(self, task: Task) -> None:
+        """A file that cannot be written now is no reason to lose a move that the ledger has."""
+        with suppress(CairnError):
+            if self.exists(task.id):
+                with TaskFile.open(self.path(task.id)) as file:
+                    keep_task(file, task)
+
+    def remembered(self, task_id: str) -> Task | None:
+        """None too for a file that was renamed."""
+        with suppress(CairnError), TaskFile.open(self.path(task_id)) as file:
+            task = kept_task(file)
+            return task if task is not None and task.id == task_id else None
+        return None
+
+    def every(self) -> tuple[str, ...]:
+        """In the order of their names."""
+        return tuple(path.stem for path in sorted(self._folder.glob("*.db")))
+
+    def remove(self, task_id: str) -> None:
+        """With what SQLite keeps beside it."""
+        path = self.path(task_id)
+        with translate_errors(path):
+            remove_task_file(path)
+
+    def stored_bytes(self, task_id: str) -> int:
+        """With what SQLite keeps beside it."""
+        path, total = self.path(task_id), 0
+        for each in (path, *(path.with_name(path.name + end) for end in COMPANIONS)):
+            with suppress(OSError):
+                total += each.stat().st_size
+        return total
