@@ -44,6 +44,7 @@ _ORDER = "ORDER BY priority DESC, created_at, rowid LIMIT 1"
 _ANY = _READY.format(index="task_to_claim", free="owner IS NULL")
 _NEXT = f"{_ANY} {_ORDER}"
 _OF_GROUP = _READY.format(index="task_by_group", free="variant_group = :group AND (owner IS NULL OR owner = :holder)")
+_NAMED_IF_READY = f"{_ANY} AND id = :id".replace("INDEXED BY task_to_claim", "")
 _NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
 
 
@@ -420,20 +421,22 @@ class TaskQueue:
         *,
         at_once: int | None = None,
         variants: Variants | None = None,
+        if_ready: bool = False,
     ) -> Task | None:
         """The next queued task (or the named one) is running and held by `owner`; None when none may start.
 
         Next is the one of highest priority, and of these the oldest, that may start now: not delayed, not after others,
-        not of a paused model, not held by another process. A named one starts whatever its terms say. None, too, when
-        `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that no two
-        processes get the same task. The lease must be renewed by `heartbeat`.
+        not of a paused model, not held by another process. A named one starts whatever its terms say, unless `if_ready`.
+        None, too, when `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that
+        no two processes get the same task. The lease must be renewed by `heartbeat`.
         """
         now = self._clock()
         values = {
             "running": TaskStatus.RUNNING, "owner": str(owner), "until": now + LEASE_SECONDS, "now": now,
             "id": task_id, "at_once": at_once, **_names(variants),
         }  # fmt: skip
-        chosen = _NAMED if task_id is not None else f"{_OF_GROUP} {_ORDER}" if variants else _NEXT
+        named = _NAMED_IF_READY if if_ready else _NAMED
+        chosen = named if task_id is not None else f"{_OF_GROUP} {_ORDER}" if variants else _NEXT
         with self._writing() as db:
             row = db.execute(
                 f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
@@ -451,6 +454,19 @@ class TaskQueue:
         query = f"SELECT count(*) FROM ({_OF_GROUP if variants else _ANY} LIMIT :most)"
         with translate_errors(self.path):
             return int(self._db.execute(query, {"now": self._clock(), "most": most, **_names(variants)}).fetchone()[0])
+
+    def ready(self, most: int) -> tuple[Task, ...]:
+        """The tasks that may start now, up to `most`, in the order in which they are claimed."""
+        order = _ORDER.removesuffix(" LIMIT 1")
+        return tuple(
+            self._select(f"WHERE id IN ({_ANY} {order} LIMIT :most) {order}", {"now": self._clock(), "most": most})
+        )
+
+    def count_running(self) -> int:
+        """How many tasks run, by their leases, as `claim` counts them."""
+        query = "SELECT count(*) FROM task WHERE status = ? AND lease_until >= ?"
+        with translate_errors(self.path):
+            return int(self._db.execute(query, (TaskStatus.RUNNING, self._clock())).fetchone()[0])
 
     def due_at(self, variants: Variants | None = None) -> float | None:
         """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
@@ -626,7 +642,7 @@ class TaskQueue:
             raise IllegalMove(f"Task {task_id} was taken over by another process.", fix=f"cairn show {task_id}")
         return _task(row)
 
-    def _select(self, tail: str, values: tuple[object, ...]) -> list[Task]:
+    def _select(self, tail: str, values: tuple[object, ...] | Mapping[str, object]) -> list[Task]:
         with translate_errors(self.path):
             rows = self._db.execute(f"SELECT {_FOUND} FROM task {tail}", values).fetchall()
         return [_task(row) for row in rows]

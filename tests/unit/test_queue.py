@@ -453,3 +453,31 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = hypothesis_settings(max_examples=15, stateful_step_count=20, deadline=None)
 test_random_moves_agree_with_a_model = LedgerMachine.TestCase
+
+
+def test_the_tasks_that_may_start_are_told_in_the_order_of_their_claims(queue, clock):
+    low, high, late = (
+        queue.add("x", FILE, terms=terms) for terms in (Terms(), Terms(priority=5), Terms(not_before=clock.now + 9))
+    )
+    queue.add("y", FILE, terms=Terms(after=(low.id,)))
+
+    assert [task.id for task in queue.ready(9)] == [high.id, low.id]
+    assert queue.ready(1) == (queue.get(high.id),)
+    assert queue.claim(HERE).id == high.id
+    assert [task.id for task in queue.ready(9)] == [low.id]
+    clock.now += 10
+    assert [task.id for task in queue.ready(9)] == [low.id, late.id]
+    assert queue.count_running() == 1
+    clock.now += LEASE_SECONDS
+    assert queue.count_running() == 0
+
+
+def test_a_named_task_may_be_claimed_only_if_its_terms_let_it(queue, clock):
+    late = queue.add("x", FILE, terms=Terms(not_before=clock.now + 9))
+
+    assert queue.claim(HERE, late.id, if_ready=True) is None
+    clock.now += 10
+    assert queue.claim(HERE, late.id, if_ready=True, at_once=1).id == late.id
+    other = queue.add("x", FILE)
+    assert queue.claim(HERE, other.id, if_ready=True, at_once=1) is None
+    assert queue.claim(HERE, other.id, if_ready=True, at_once=2).id == other.id
