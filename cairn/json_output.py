@@ -59,6 +59,7 @@ def task_json(task: Task) -> dict[str, Any]:
         "in_vain": task.in_vain,
         **asdict(task.terms),
         **asdict(task.outcome),
+        **({"base": task.base} if task.base else {}),
     }
 
 

@@ -15,6 +15,7 @@ from cairn.task import MOVES
 # 2: tasks that wait, and that go on after they ended; a task's own settings; a wish to cancel one.
 # 3: the terms of queued tasks, which tasks come after which, models that are paused.
 # 4: which tasks are variants of each other.
+# 5: the git commit that a task works on.
 _SINCE_3 = """
 CREATE TABLE need (task TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY (task, needs)) WITHOUT ROWID;
 CREATE INDEX need_by_needed ON need (needs);
@@ -46,7 +47,7 @@ CREATE TABLE task (
     priority INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, deadline REAL, key TEXT,
     max_attempts INTEGER NOT NULL DEFAULT 3, tags TEXT NOT NULL DEFAULT '[]', accepts INTEGER NOT NULL DEFAULT 0,
     model TEXT NOT NULL DEFAULT '', in_vain INTEGER NOT NULL DEFAULT 0, waits_for TEXT NOT NULL DEFAULT '',
-    unmet INTEGER NOT NULL DEFAULT 0, variant_group TEXT
+    unmet INTEGER NOT NULL DEFAULT 0, variant_group TEXT, base TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX task_by_status ON task (status, created_at);
 CREATE INDEX task_by_age ON task (created_at);
@@ -66,7 +67,7 @@ CREATE TRIGGER task_birth_is_recorded AFTER INSERT ON task BEGIN
     INSERT INTO event (task, at, was, became, reason)
     VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason); END;
 """
-VERSION = 4
+VERSION = 5
 _UPGRADES = {  # from each earlier version to the next one
     1: """
 ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
@@ -90,6 +91,7 @@ UPDATE task SET model = name WHERE source = 'model';
     3: f"""
 ALTER TABLE task ADD COLUMN variant_group TEXT;
 {_SINCE_4}""",
+    4: "ALTER TABLE task ADD COLUMN base TEXT NOT NULL DEFAULT '';",
 }
 
 

@@ -7,6 +7,7 @@ opened as a task's file; its rows are copied into a new one, after every path in
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -273,10 +274,12 @@ def _require_plain_values(task: Task) -> None:
     figures = [getattr(outcome, field.name) for field in fields(outcome) if field.type != "str"]
     figures = [figure for figure in figures if figure is not None]
     times = [time for time in (task.created_at, task.started_at, task.finished_at) if time is not None]
-    if not all(isinstance(text, str) for text in (*texts, task.retry_of or "", origin.program or "")):
+    if not all(isinstance(text, str) for text in (*texts, task.base, task.retry_of or "", origin.program or "")):
         raise ValueError("a text in the task's record is none")
     if not all(type(figure) in {int, float} and figure >= 0 for figure in (*figures, *times, task.attempt)):
         raise ValueError("a figure in the task's record is none")
+    if not re.fullmatch(r"(([0-9a-f]{40}|[0-9a-f]{64})(:(?!.*\.\.)[^/\0][^\0]*)?)?", task.base):  # git is told it
+        raise ValueError(f"it works on the commit {task.base!r}")
 
 
 def _elsewhere(task: Task, orchestrator: Orchestrator, file: TaskFile) -> Task:

@@ -27,7 +27,7 @@ LEDGER = "cairn.db"  # its name in a project's .cairn folder
 _COLUMNS = (
     "id, request, source, name, program, parameters, status, reason, attempt, "
     "created_at, started_at, finished_at, retry_of, outcome, options, "
-    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, variant_group"
+    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, variant_group, base"
 )
 _FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task = task.id)"
 
@@ -208,10 +208,12 @@ class TaskQueue:
         options: Mapping[str, str] | None = None,
         terms: Terms | None = None,
         model: str | None = None,
+        base: str = "",
     ) -> Task:
         """A task under a free id that the ledger does not have yet; `put` puts it there.
 
         `model` is the exact name of the one that writes its programs, where the origin has an alias.
+        `base` is the commit it works on, "" for the files on disk.
         """
         return Task(
             self._free_id(),
@@ -222,6 +224,7 @@ class TaskQueue:
             options=dict(options or {}),
             terms=terms or Terms(),
             model=model if model is not None else origin.name if origin.source == "model" else "",
+            base=base,
         )
 
     def put(self, drafts: Sequence[Task], *, held_by: Owner | None = None) -> tuple[Task, ...]:
@@ -659,7 +662,7 @@ def _row(task: Task) -> tuple[object, ...]:
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
         json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
         terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
-        terms.accepts, task.model, task.in_vain, task.waits_for, terms.group,
+        terms.accepts, task.model, task.in_vain, task.waits_for, terms.group, task.base,
     )  # fmt: skip
 
 
@@ -667,7 +670,8 @@ def _task(row: Sequence[Any]) -> Task:
     """The value of a row that has the columns of `_FOUND`, in their order."""
     task_id, request, source, name, program, parameters, status, reason, attempt, *rest = row
     created_at, started_at, finished_at, retry_of, outcome, options, *rest = rest
-    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, group, after = rest
+    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, group, *rest = rest
+    base, after = rest
     return Task(
         task_id, request,
         CodeOrigin(source, name, program, {} if parameters == "{}" else json.loads(parameters)),
@@ -675,7 +679,7 @@ def _task(row: Sequence[Any]) -> Task:
         _NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(outcome)),
         {} if options == "{}" else json.loads(options),
         Terms(priority, not_before, deadline, key, max_attempts, _texts(tags), _texts(after), bool(accepts), group),
-        model, in_vain, waits_for,
+        model, in_vain, waits_for, base,
     )  # fmt: skip
 
 

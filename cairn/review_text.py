@@ -351,6 +351,8 @@ def full(review: Review, console: Console, hold: str = "") -> Iterator[str]:
     yield f"Created:  {_when(task.created_at)}" + (f"   retry of {task.retry_of}" if task.retry_of else "")
     if terms := _terms(task):
         yield f"Terms:    {printable(terms)}"
+    if task.base:
+        yield f"Base:     commit {printable(task.base)}"
     if hold:
         yield f"Waits:    {printable(hold)}"
     yield f"Used:     {used(review)}"

@@ -125,6 +125,7 @@ class Task:
     for this task alone, by their dotted names ("limits.seconds"); they hold when it is resumed too. `model` writes its
     programs; "" for none. It was started `in_vain` so often since a person last looked: its worker died, or what it
     needed was not there. Then it `waits_for` a model, if it is one that was missing.
+    `base` is the git commit it works on, COMMIT or COMMIT:FOLDER; "" for the files as they are on disk.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Task:
     model: str = ""
     in_vain: int = 0
     waits_for: str = ""
+    base: str = ""
 
     def moved_to(self, status: TaskStatus, *, reason: str = "") -> Task:
         """The same task in another status. Raises IllegalMove where `MOVES` has no such move."""

@@ -139,6 +139,7 @@ def test_an_existing_file_is_not_overwritten(desks, exported):
         "UPDATE kv_store SET value = '{\"format\": 99}' WHERE key = 'cairn.export'",
         "UPDATE kv_store SET value = replace(value, '\"id\": \"', '\"id\": \"../') WHERE key = 'cairn.task'",
         "UPDATE kv_store SET value = replace(value, '\"steps\": 2', '\"steps\": \"two\"') WHERE key = 'cairn.task'",
+        "UPDATE kv_store SET value = replace(value, '\"base\": \"', '\"base\": \"--exec=') WHERE key = 'cairn.task'",
         "DROP TABLE cairn_call",
         "CREATE TRIGGER t AFTER INSERT ON cairn_step BEGIN SELECT 1; END",
         "CREATE VIEW v AS SELECT 1",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from cairn.errors import DamagedFile, IllegalMove, NotFound, UsageProblem
+from cairn.json_output import task_json
 from cairn.queue import _NEXT, LEASE_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
 from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, Terms
 
@@ -52,6 +53,15 @@ def test_a_task_comes_back_as_it_was_put_in(queue, tmp_path, clock):
     with TaskQueue(tmp_path / "cairn.db") as again:
         assert again.get(added.id) == added
     assert added == Task(added.id, "replace a", RECIPE, created_at=1000.0, retry_of="zzzzzz")
+
+
+def test_a_task_may_work_on_a_commit(queue):
+    commit = "1f" * 20
+    (task,) = queue.put([queue.draft("one", FILE, base=commit)])
+    (live,) = queue.put([queue.draft("one", FILE)])
+
+    assert queue.get(task.id).base == queue.claim(HERE).base == commit
+    assert (task_json(task).get("base"), "base" in task_json(live)) == (commit, False)
 
 
 def test_any_unique_prefix_names_a_task_in_any_case(queue):
