@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cairn import __version__
 from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
-from cairn.engines import Engine
-from cairn.engines.embedded import EmbeddedEngine
+from cairn.engines.chosen import chosen_engine
 from cairn.errors import CairnError, IllegalMove
+from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
 from cairn.ledger_watch import LedgerWatch
 from cairn.queue import Owner, Variants, Wanted
 from cairn.task import Task, TaskStatus
@@ -67,7 +68,7 @@ class Tally:
 class Crew:
     """Up to `size` worker processes. `tell` gets a task's id and a line about it, for people.
 
-    With `variants` it runs these alone, and a first signal stops them. Without an `engine` the ledger is it.
+    With `variants` it runs these alone, and a first signal stops them.
     """
 
     def __init__(
@@ -78,7 +79,6 @@ class Crew:
         *,
         verbose: bool = False,
         variants: Variants | None = None,
-        engine: Engine | None = None,
     ) -> None:
         self._orchestrator = orchestrator
         self._queue = orchestrator.queue
@@ -87,7 +87,10 @@ class Crew:
         self._verbose = verbose
         self._variants = variants
         self._at_once = orchestrator.settings.budget.tasks_at_once
-        self._engine = engine or EmbeddedEngine(self._queue, at_once=self._at_once, variants=variants)
+        self._fleet = Fleet(self._queue.path)
+        self._engine = chosen_engine(self._queue, orchestrator.settings, size, self._fleet, variants)
+        self._id, self._started = f"{Owner.this_process()}:{os.urandom(4).hex()}", self._fleet.now()
+        self._said: tuple[float, SeenCrew | None] = (0.0, None)
         self._signals_to_stop = 1 if variants else 2
         self._members: list[_Member] = []
         self._false_starts = 0
@@ -103,18 +106,25 @@ class Crew:
         A first SIGTERM, SIGINT or SIGHUP lets running tasks come to their end and claims no other; a second one stops
         them, and they are queued again.
         """
-        with LedgerWatch(self._queue.path) as watch, self._hearing_signals(watch), closing(self._engine):
+        with (
+            LedgerWatch(self._queue.path) as watch,
+            closing(self._fleet),
+            self._hearing_signals(watch),
+            closing(self._engine),
+        ):
             try:
                 self._engine.open(watch.selector)
                 while not self._step(watch, forever=forever):
                     self._hear(watch, watch.wait(self._patience()))
             finally:
                 self._end(watch)
+                self._fleet.leave(self._id)
         return self.tally
 
     def _step(self, watch: LedgerWatch, *, forever: bool) -> bool:
         """Everything that is to do now; True when nothing is left to wait for."""
         self._look_after_the_ledger()
+        self._show()
         running = [member for member in self._members if member.task is not None]
         if self._signals:
             self._engine.stop()
@@ -141,6 +151,17 @@ class Crew:
         self._queue.expire()
         for task in self._orchestrator.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
             self._tell(task.id, f"{task.status}: {task.reason}")
+
+    def _show(self) -> None:
+        """Says that the crew is there: every few seconds, and at once when something about it changed."""
+        said_at, said = self._said
+        now = SeenCrew(
+            self._id, Owner.this_process(), __version__, self._engine.name, self._engine.executor, self._size,
+            tuple(member.owner for member in self._members), bool(self._signals), self._started,
+        )  # fmt: skip
+        if now != said or time.monotonic() - said_at >= BEAT_SECONDS:
+            self._fleet.beat(now)
+            self._said = time.monotonic(), now
 
     def _hand_out(self, watch: LedgerWatch, *, forever: bool) -> bool:
         """Gives tasks to idle workers, and starts further workers for what is left; True if there was something."""
@@ -280,7 +301,16 @@ class Crew:
             if left <= 0 or self._signals > self._signals_to_stop:  # whoever says it once more waits for nothing
                 for member in self._members:
                     member.process.kill()
-            self._hear(watch, watch.wait(max(0.05, min(left, TICK_SECONDS))))
+            with suppress(CairnError):  # the ledger is away: what they had goes on once somebody notices
+                self._hear(watch, self._woken(watch, max(0.05, min(left, TICK_SECONDS))))
+
+    def _woken(self, watch: LedgerWatch, seconds: float) -> list[selectors.SelectorKey]:
+        """By anything; also when the ledger cannot be watched any more."""
+        try:
+            return watch.wait(seconds)
+        except CairnError:
+            time.sleep(0.05)
+            return [key for key, _ in watch.selector.select(0) if key.data is not None]
 
     # ── signals ──
 

@@ -428,8 +428,8 @@ class TaskQueue:
     ) -> Task | None:
         """The next queued task (or the named one) is running and held by `owner`; None when none may start.
 
-        Next is the one of highest priority, and of these the oldest, that may start now: not delayed, not after others,
-        not of a paused model, not held by another process. A named one starts whatever its terms say, unless `if_ready`.
+        Next is the one of highest priority, of these the oldest, that may start now: not delayed, not after others, not
+        of a paused model, not held by another process. A named one starts whatever its terms say, unless `if_ready`.
         None, too, when `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that
         no two processes get the same task. The lease must be renewed by `heartbeat`.
         """

@@ -25,6 +25,11 @@ class Engine(Protocol):
         """True where a task that may start is not there as soon as it is asked for, but comes by itself."""
         ...
 
+    @property
+    def executor(self) -> str:
+        """Under which name its dispatches run, as long as this crew says that it is there; "" for none."""
+        ...
+
     def open(self, selector: BaseSelector) -> None:
         """What wakes the crew is registered there, its data a function without arguments to be called then."""
         ...

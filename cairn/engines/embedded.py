@@ -13,6 +13,7 @@ class EmbeddedEngine:
 
     name = "embedded"
     brings_later = False
+    executor = ""
 
     def __init__(self, queue: TaskQueue, *, at_once: int | None = None, variants: Variants | None = None) -> None:
         self._queue = queue

@@ -1,0 +1,40 @@
+"""Which engine serves a crew: the one that the settings name, loaded only then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cairn.engines import Engine
+from cairn.engines.embedded import EmbeddedEngine
+from cairn.errors import UsageProblem
+from cairn.fleet import Fleet
+from cairn.queue import TaskQueue, Variants
+
+if TYPE_CHECKING:
+    from cairn.settings import Settings
+
+
+def chosen_engine(
+    queue: TaskQueue, settings: Settings, size: int, fleet: Fleet, variants: Variants | None = None
+) -> Engine:
+    """The server's, if there is one; variants are run by whoever asked for them. Raises UsageProblem without DBOS."""
+    at_once, server = settings.budget.tasks_at_once, settings.engine
+    if server.url is None or variants is not None:
+        return EmbeddedEngine(queue, at_once=at_once, variants=variants)
+    from cairn.engines.dbos import DbosEngine, Dispatch
+
+    require_dbos()
+    project = server.project or "project"
+    dispatch = Dispatch(server.url, f"cairn_{project}", at_once, server.starts_per_minute)
+    return DbosEngine(queue, dispatch, size, fleet.executors)
+
+
+def require_dbos() -> None:
+    """Raises UsageProblem where what a server needs is not installed; looks without loading it."""
+    from importlib.util import find_spec
+
+    if find_spec("dbos") is None:
+        raise UsageProblem(
+            "engine.url names a server, and what Cairn needs to work with one is not installed here.",
+            fix="pip install 'cairn[scale]'",
+        )

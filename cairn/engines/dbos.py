@@ -1,0 +1,216 @@
+"""The engine of many machines: dispatch by DBOS Transact on Postgres, in a process of its own beside the crew.
+
+The process is what DBOS needs: threads that wait for a lost database without end, a singleton for each process, and a
+hundred milliseconds of imports. The crew sees two pipes and can end it at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from selectors import EVENT_READ, BaseSelector
+from uuid import uuid4
+
+from cairn.engines.dbos_messages import Done, Message, Offered, Ready, Setup, Trouble, Up, Wanted, from_line, to_line
+from cairn.errors import CairnError
+from cairn.queue import Owner, TaskQueue
+from cairn.task import Task
+
+PATIENCE_SECONDS = 90.0  # so long it may be without its process before the crew gives up
+REPEAT_SECONDS = 1.0  # what should be dispatched is said again, for what got lost meanwhile
+_PAUSES = (0.2, 1.0, 3.0, 5.0)  # before each further start of the process
+_END_SECONDS = 6.0
+_READ_BYTES = 65_536
+_MIDDLE = 1 << 30  # DBOS ranks from 1 up to twice this
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Where tasks of one project are dispatched, and how many and how fast by all crews together."""
+
+    url: str
+    queue: str
+    at_once: int | None = None
+    starts_per_minute: int | None = None
+
+
+class DbosEngine:
+    """Offers of DBOS become claims in the ledger; an offer that the ledger does not confirm is handed back.
+
+    `living` gives the executors of all crews that are there.
+    """
+
+    name = "dbos"
+    brings_later = True
+
+    def __init__(self, queue: TaskQueue, dispatch: Dispatch, size: int, living: Callable[[], tuple[str, ...]]) -> None:
+        self._queue = queue
+        self._dispatch = dispatch
+        self._size = size
+        self._living = living
+        self._selector: BaseSelector | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._heard = b""
+        self._up = self._stopped = False
+        self._offers: deque[Offered] = deque()
+        self._held: dict[str, Offered] = {}
+        self._said: tuple[float, Wanted | None] = (0.0, None)
+        self._starts, self._start_at, self._down_since = 0, 0.0, time.monotonic()
+        self._trouble = ""
+        self.executor = ""
+
+    def open(self, selector: BaseSelector) -> None:
+        """Starts its process, which takes a second to be there."""
+        self._selector = selector
+        self._start()
+
+    def tend(self, idle: int) -> None:
+        """Says what should be dispatched: as many as its workers could take now and next."""
+        if self._process is None and not self._stopped:
+            self._restart()
+        if not self._up or self._stopped:
+            return
+        now, (said_at, said) = time.monotonic(), self._said
+        wanted = Wanted(self._ready(idle), idle + len(self._held), said.executors if said is not None else ())
+        if wanted != said or now - said_at >= REPEAT_SECONDS:
+            wanted = Wanted(wanted.ready, wanted.room, self._living())
+            self._said = now, wanted
+            self._say(wanted)
+
+    def claim(self, owner: Owner) -> Task | None:
+        """The first of those that DBOS offered which the ledger lets start."""
+        while self._offers:
+            offer = self._offers.popleft()
+            at_once = self._dispatch.at_once
+            task = self._queue.claim(owner, offer.task, at_once=at_once, if_ready=True) if not self._stopped else None
+            if task is not None:
+                self._held[task.id] = offer
+                return task
+            self._say(Done(offer.task, offer.attempt))
+        return None
+
+    def let_go(self, task: Task) -> None:
+        """Its dispatch ends."""
+        offer = self._held.pop(task.id, None)
+        if offer is not None:
+            self._say(Done(offer.task, offer.attempt))
+
+    def stop(self) -> None:
+        """What was offered and not claimed is for other crews."""
+        if not self._stopped:
+            self._stopped = True
+            self._say(Wanted((), 0, ()))
+            for offer in self._offers:
+                self._say(Done(offer.task, offer.attempt))
+            self._offers.clear()
+
+    def close(self) -> None:
+        """Its process ends within seconds, or is killed."""
+        self.stop()
+        if self._process is None:
+            return
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._bury()
+
+    def _ready(self, idle: int) -> tuple[Ready, ...]:
+        most = idle + self._size
+        if self._dispatch.at_once is not None:
+            most = min(most, self._dispatch.at_once - self._queue.count_running())
+        tasks = self._queue.ready(most) if most > 0 else ()
+        return tuple(Ready(task.id, task.attempt, _rank(task.terms.priority)) for task in tasks)
+
+    # ── its process ──
+
+    def _start(self) -> None:
+        self._starts += 1
+        self.executor = f"{Owner.this_process()}:{uuid4().hex[:8]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cairn.engines.dbos_process"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the crew
+        )  # fmt: skip
+        self._process, self._heard, self._said = process, b"", (0.0, None)
+        if self._selector is not None and process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
+            self._selector.register(process.stdout, EVENT_READ, self._hear)
+        to = self._dispatch
+        self._say(Setup(to.url, to.queue, self.executor, to.at_once, to.starts_per_minute))
+
+    def _restart(self) -> None:
+        now = time.monotonic()
+        if now - self._down_since > PATIENCE_SECONDS:
+            raise CairnError(
+                "The engine does not run: DBOS gives up each time.",
+                self._trouble or "It said nothing.",
+                ("cairn doctor   looks for the cause.", "cairn work   tries it again."),
+            )
+        if now >= self._start_at:
+            self._start()
+
+    def _say(self, message: Message) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError, ValueError):  # it died; its other pipe tells
+                self._process.stdin.write(to_line(message))
+                self._process.stdin.flush()
+
+    def _hear(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        try:
+            data = os.read(self._process.stdout.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            self._take(from_line(line))
+        if not data:
+            self._bury()
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Up():
+                self._up, self._starts, self._trouble = True, 0, ""
+            case Offered(task=task, attempt=attempt) if self._stopped:
+                self._say(Done(task, attempt))
+            case Offered():
+                self._offers.append(message)
+            case Trouble(why=why):
+                self._trouble = why
+            case _:
+                pass
+
+    def _bury(self) -> None:
+        """What it had offered is offered again by the next one; what runs needs it no more."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self._selector is not None and process.stdout is not None:
+            self._selector.unregister(process.stdout)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        process.wait()
+        now = time.monotonic()
+        self._down_since = now if self._up else self._down_since
+        self._start_at = now + _PAUSES[min(self._starts, len(_PAUSES) - 1)]
+        self._up = False
+        self.executor = ""
+        self._offers.clear()
+        self._held.clear()
+
+
+def _rank(priority: int) -> int:
+    return max(1, min(_MIDDLE - priority, 2 * _MIDDLE - 1))

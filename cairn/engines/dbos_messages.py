@@ -1,0 +1,81 @@
+"""What the DBOS engine and its process say to each other: a line of JSON each, made and parsed here alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """To the process, first: where to dispatch. Not among its arguments, which anybody on the machine can read."""
+
+    url: str
+    queue: str
+    executor: str
+    at_once: int | None
+    starts_per_minute: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """To the process: a task that may start, as it is dispatched; the smaller `rank` comes first."""
+
+    task: str
+    attempt: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """To the process: these should be dispatched, `room` of any may run here, and these executors live."""
+
+    ready: tuple[Ready, ...]
+    room: int
+    executors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """To the process: nothing runs under this dispatch any more, or ever did."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """From the process: it is connected, and takes what it is told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """From the process: this task is this crew's, if the ledger agrees. It waits for `Done`."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """From the process: it cannot go on, and ends."""
+
+    why: str
+
+
+Message = Setup | Wanted | Done | Up | Offered | Trouble
+_KINDS: dict[str, type[Message]] = {each.__name__: each for each in (Setup, Wanted, Done, Up, Offered, Trouble)}
+
+
+def to_line(message: Message) -> bytes:
+    """One line, its newline included."""
+    return json.dumps([type(message).__name__, asdict(message)]).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Message:
+    """The reverse of `to_line`."""
+    kind, values = json.loads(line)
+    if kind == Wanted.__name__:
+        ready = tuple(Ready(**each) for each in values["ready"])
+        return Wanted(ready, values["room"], tuple(values["executors"]))
+    return _KINDS[kind](**values)

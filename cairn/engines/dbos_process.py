@@ -1,0 +1,309 @@
+"""DBOS Transact as Cairn uses it: `python -m cairn.engines.dbos_process`, for `cairn.engines.dbos` alone.
+
+A workflow is one dispatch: it says to the crew that a task is its own, and ends when that is over. It has no step and
+no result, for the ledger keeps all that counts; a workflow that is lost or made twice costs nothing but a moment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from dbos import DBOS, DBOSClient, Queue, Serializer, WorkflowStatus
+from sqlalchemy.exc import ProgrammingError
+
+from cairn.engines.dbos_messages import Done, Message, Offered, Ready, Setup, Trouble, Up, Wanted, from_line, to_line
+
+SCHEMA = "cairn_engine"  # in the ledger's database
+APPLICATION = "cairn"
+VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more
+WORKFLOW = "run_task"
+POLL_SECONDS = 0.1
+REPEAT_SECONDS = 1.0
+CLEAN_SECONDS = 10.0
+KEPT_SECONDS = 120.0  # longer than the minute in which starts are counted
+_CONNECTIONS = 3
+_AT_ONCE = 500
+_ENDING_SECONDS = 2.0
+_WRITING_SECONDS = 0.1  # between the end of a dispatch here and its end in the database
+_LIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+
+
+class _Json(Serializer):
+    """Instead of pickle, with which whoever can write the database could run code here."""
+
+    def serialize(self, data: Any) -> str:
+        return json.dumps(data, default=str)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return json.loads(serialized_data)
+
+    def name(self) -> str:
+        return "cairn_json"
+
+
+class _Hands:
+    """The dispatches that wait in this process, each in a thread of DBOS."""
+
+    def __init__(self, tell: Callable[[Message], None]) -> None:
+        self._tell = tell
+        self._turn = threading.Lock()
+        self._waiting: dict[tuple[str, int], threading.Event] = {}
+        self.answers = threading.Event()  # the database does; what ends while it does not would be stuck
+        self.room = 0
+
+    def wait(self, task: str, attempt: int) -> None:
+        over = threading.Event()
+        with self._turn:
+            if (task, attempt) in self._waiting or not self.room:
+                return
+            self._waiting[task, attempt] = over
+        self._tell(Offered(task, attempt))
+        over.wait()
+        self.answers.wait()
+        with self._turn:
+            del self._waiting[task, attempt]
+
+    def end(self, task: str, attempt: int) -> None:
+        with self._turn:
+            over = self._waiting.get((task, attempt))
+        if over is not None:
+            over.set()
+
+    def end_all(self) -> None:
+        with self._turn:
+            self.room = 0
+            events = list(self._waiting.values())
+        self.answers.set()
+        for over in events:
+            over.set()
+
+    @property
+    def are_empty(self) -> bool:
+        with self._turn:
+            return not self._waiting
+
+
+class _Sweeper:
+    """Sees to it that each wanted task has a dispatch, and that those of dead crews and of the past are gone."""
+
+    def __init__(self, setup: Setup, hands: _Hands) -> None:
+        self._queue = setup.queue
+        self._executor = setup.executor
+        self._hands = hands
+        self._client = DBOSClient(
+            system_database_url=_address(setup.url),
+            dbos_system_schema=SCHEMA,
+            serializer=_Json(),
+            system_database_pool_size=1,
+            application_name=APPLICATION,
+            retry_connection_errors=False,
+            lazy=True,
+        )
+        self._change = threading.Condition()
+        self._wanted: Wanted | None = None
+        self._cleaned = time.monotonic()
+
+    def want(self, wanted: Wanted) -> None:
+        with self._change:
+            self._wanted = wanted
+            self._change.notify()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            with self._change:
+                if self._wanted is None:
+                    self._change.wait()
+                wanted, self._wanted = self._wanted, None
+            if wanted is None or not wanted.executors:  # the crew comes to its end
+                continue
+            living = frozenset({*wanted.executors, self._executor})
+            try:
+                self._dispatch(wanted.ready, living)
+                self._clean(living)
+            except ProgrammingError as error:  # somebody deleted its tables: a new process makes new ones
+                _give_up(error)
+            except Exception:  # noqa: BLE001 - the database is away for a while; what is wanted is said again
+                self._hands.answers.clear()
+                time.sleep(POLL_SECONDS)
+            else:
+                self._hands.answers.set()
+
+    def _dispatch(self, ready: Iterable[Ready], living: frozenset[str]) -> None:
+        ids = {f"{self._queue}:{each.task}:{each.attempt}": each for each in ready}
+        if not ids:
+            return
+        found = self._list(workflow_ids=list(ids))
+        self._delete([each for each in found if not _is_live(each, living)])
+        live = {each.workflow_id for each in found if _is_live(each, living)}
+        for workflow, each in ids.items():  # in the ledger's order, which DBOS keeps among equals
+            if workflow not in live:
+                self._enqueue(workflow, each)
+
+    def _enqueue(self, workflow: str, ready: Ready) -> None:
+        self._client.enqueue(
+            {
+                "workflow_name": WORKFLOW,
+                "queue_name": self._queue,
+                "workflow_id": workflow,
+                "app_version": VERSION,
+                "priority": ready.rank,
+            },
+            ready.task,
+            ready.attempt,
+        )
+
+    def _clean(self, living: frozenset[str]) -> None:
+        now = time.monotonic()
+        if now - self._cleaned < CLEAN_SECONDS:
+            return
+        self._cleaned = now
+        before = datetime.fromtimestamp(time.time() - KEPT_SECONDS, UTC).isoformat()
+        self._delete(self._list(queue_name=self._queue, status=_ENDED, completed_before=before, limit=_AT_ONCE))
+        begun = self._list(queue_name=self._queue, status="PENDING")
+        self._delete([each for each in begun if not _is_live(each, living)])
+
+    def _list(self, **which: Any) -> list[WorkflowStatus]:
+        return self._client.list_workflows(load_input=False, load_output=False, **which)
+
+    def _delete(self, workflows: list[WorkflowStatus]) -> None:
+        ids = [each.workflow_id for each in workflows]
+        if begun := [each.workflow_id for each in workflows if each.status in _LIVE]:
+            self._client.cancel_workflows(begun)
+        if ids:
+            self._client.delete_workflows(ids)
+
+
+def _is_live(workflow: WorkflowStatus, living: frozenset[str]) -> bool:
+    return workflow.status in _LIVE and (workflow.status != "PENDING" or workflow.executor_id in living)
+
+
+def _address(url: str) -> str:
+    """SQLAlchemy does not know the shorter name of the scheme, which Postgres' own tools take."""
+    return "postgresql" + url.removeprefix("postgres") if url.startswith("postgres://") else url
+
+
+def _launch(setup: Setup, hands: _Hands) -> None:
+    """Connects, makes the tables that are missing, and listens to the project's queue alone."""
+    instance = DBOS(
+        config={
+            "name": APPLICATION,
+            "system_database_url": _address(setup.url),
+            "dbos_system_schema": SCHEMA,
+            "sys_db_pool_size": _CONNECTIONS,
+            "application_version": VERSION,
+            "executor_id": setup.executor,
+            "serializer": _Json(),
+            "use_listen_notify": False,
+            "scheduler_polling_interval_sec": 3600.0,
+            "notification_listener_polling_interval_sec": 3600.0,
+        }
+    )
+
+    @DBOS.workflow(name=WORKFLOW)
+    def _run_task(task: str, attempt: int) -> None:
+        hands.wait(task, attempt)
+
+    DBOS.listen_queues([setup.queue])
+    DBOS.launch()
+    starts = setup.starts_per_minute
+    queue = DBOS.register_queue(
+        setup.queue,
+        worker_concurrency=1,
+        global_concurrency=setup.at_once,
+        limiter=None if starts is None else {"limit": starts, "period": 60.0},
+        polling_interval_sec=POLL_SECONDS,
+        on_conflict="always_update",
+    )
+    _bound_by_room(instance, queue, hands)
+
+
+def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
+    """DBOS keeps one `worker_concurrency` for all processes of a queue; each crew has workers of its own number.
+
+    It reads the queue anew before each look for work. This reading is answered here: with the room there is, and
+    without asking the database, which is half the cost of waiting.
+    """
+
+    def get_queue(name: str, **_how: object) -> Queue | None:
+        queue._worker_concurrency = hands.room  # noqa: SLF001
+        return queue if name == queue.name else None
+
+    instance._sys_db.get_queue = get_queue  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _silence() -> None:
+    """DBOS says on stderr what its caller is told in another way, and much that nobody wants to know."""
+    log = logging.getLogger("dbos")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    log.setLevel(logging.CRITICAL + 1)
+
+
+_turn = threading.Lock()
+
+
+def _tell(message: Message) -> None:
+    line = to_line(message)
+    with _turn:
+        try:
+            while line:
+                line = line[os.write(1, line) :]
+        except OSError:
+            os._exit(1)
+
+
+def _give_up(error: Exception) -> NoReturn:
+    _tell(Trouble(" ".join(str(error).partition("\n")[0].split()) or type(error).__name__))
+    os._exit(1)  # threads of DBOS that wait for the database would keep the process
+
+
+def _end(hands: _Hands) -> NoReturn:
+    """Not by `DBOS.destroy`, which waits for each of its threads; what is left undone the sweeps of others do."""
+    hands.end_all()
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while not hands.are_empty and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(_WRITING_SECONDS)
+    os._exit(0)
+
+
+def main() -> None:
+    """Until its input ends: then the crew is gone, or wants it to go."""
+    commands = sys.stdin.buffer
+    setup = from_line(commands.readline())
+    if not isinstance(setup, Setup):
+        return
+    _silence()
+    hands = _Hands(_tell)
+    try:
+        _launch(setup, hands)
+        sweeper = _Sweeper(setup, hands)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the crew decides what to do
+        _give_up(error)
+    hands.answers.set()
+    threading.Thread(target=sweeper.run, daemon=True).start()
+    _tell(Up())
+    for line in commands:
+        match from_line(line):
+            case Wanted() as wanted:
+                hands.room = wanted.room
+                sweeper.want(wanted)
+            case Done(task=task, attempt=attempt):
+                hands.end(task, attempt)
+            case _:
+                pass
+    _end(hands)
+
+
+if __name__ == "__main__":
+    main()
