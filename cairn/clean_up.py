@@ -59,6 +59,7 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
     with orchestrator.project.locked(), ProjectFiles(root) as files:
         stored = state_files(root, now=now)
         left_over = _left_over(orchestrator, files, stored, dry_run=dry_run)
+        left_over += _left_in_store(orchestrator, now, dry_run=dry_run)
         past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
         tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
         return CleanedUp(
@@ -82,6 +83,13 @@ def _left_over(
         with naming(each.path):
             removed += [each] if remove(files, each.path) else []
     return tuple(removed)
+
+
+def _left_in_store(orchestrator: Orchestrator, now: float, *, dry_run: bool) -> tuple[StoredFile, ...]:
+    found = orchestrator.store.left_over(now)
+    for each in () if dry_run else found:
+        each.remove()
+    return tuple(StoredFile(each.name, Part.LEFT_OVER, each.size) for each in found)
 
 
 def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_run: bool) -> _Past:

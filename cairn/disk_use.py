@@ -22,6 +22,7 @@ from cairn.sqlite_file import COMPANIONS
 from cairn.task import ID_LENGTH, ID_LETTERS
 from cairn.waiting_files import TEMPORARY
 
+SHARED = "shared"
 SURELY_OVER = 3600.0  # seconds; a task's file is made in milliseconds, and its companions go with it
 
 _TEN, _THOUSAND = 10, 1000
@@ -75,6 +76,8 @@ def _part(folder: str, name: str, beside: frozenset[str]) -> Part:
     main = next((name.removesuffix(end) for end in COMPANIONS if name.endswith(end)), name)
     if folder == "kept" or folder.startswith("kept/"):
         return Part.KEPT
+    if folder == SHARED:  # copies of what is with a server
+        return Part.TASKS
     if folder not in {".", "tasks"}:
         return Part.OTHER
     if _SET_ASIDE.fullmatch(name):

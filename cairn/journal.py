@@ -137,6 +137,7 @@ class Journal:
         with self._file.transaction():
             self.require_held()
             self._file.run("UPDATE cairn_step SET result = ? WHERE number = ?", result_to_json(result), number)
+        self._file.publish()
 
     def steps(self) -> tuple[Step, ...]:
         """Every program in order; one that has no end yet is shown as Crashed with the reason."""

@@ -391,17 +391,26 @@ class Orchestrator:
             raise IllegalMove(f"Task {task.id} is {task.status}; it asks nothing.", fix=f"cairn show {task.id}")
         self.settings.with_options({**task.options, **(options or {})})
         self._require_file(task)
-        with self.store.writing(task) as file:
-            question = open_question(file)
-            if question is None:
-                raise NotFound(f"Task {task.id} asks nothing.", fix=f"cairn resume {task.id}   goes on with it.")
-            keep_answer(file, question.call, replace(answer, at=self._clock()))
+        try:
+            question = self._answered(task, answer)
+        except TakenOver:
+            raise IllegalMove(
+                f"Task {task.id} moved meanwhile; this answer was not kept.", fix=f"cairn show {task.id}"
+            ) from None
         if question.is_of_limit and not answer.yes:
             reason = f"limit reached: {question.name} = {question.arguments}"
             failed = self.queue.move(task, TaskStatus.FAILED, reason=reason)
             self.store.note(failed)
             return failed
         return self.resume(task, options, held_by=held_by)
+
+    def _answered(self, task: Task, answer: PersonAnswer) -> PersonQuestion:
+        with self.store.writing(task) as file:
+            question = open_question(file)
+            if question is None:
+                raise NotFound(f"Task {task.id} asks nothing.", fix=f"cairn resume {task.id}   goes on with it.")
+            keep_answer(file, question.call, replace(answer, at=self._clock()))
+        return question
 
     def _later(self, task: Task, error: Exception) -> PutOff | None:
         """When to try again after an error; a model that no task can use now is paused."""
@@ -432,6 +441,7 @@ class Orchestrator:
         from cairn.external_functions import create_external_functions
         from cairn.language_model import watched
         from cairn.metered_model import PausedModels
+        from cairn.session_dump import MemoryDumps
         from cairn.task_dumps import TaskDumps
 
         settings = self.settings.with_options(task.options)
@@ -461,7 +471,8 @@ class Orchestrator:
                 self._program_checks(work, settings, observe, may_refuse=lambda: self._has_steps(source, work, limits)),
             )
             seen = surroundings(work.file, task)
-            dumps = TaskDumps(work.file, work.journal)
+            # A dump is of no use elsewhere: its seal is of this user.
+            dumps = MemoryDumps() if work.file.is_published else TaskDumps(work.file, work.journal)
             talks: list[Conversation] = []  # the session is made before its conversation, which can rebuild it
             async with AgentExecutor(limits).session(
                 functions, now=seen.now, seed=seen.seed, dumps=dumps, rebuild=lambda _session: talks[0].rebuild()

@@ -17,10 +17,10 @@ from typing import Any
 
 from cairn import __version__
 from cairn.errors import CairnError, NotFound, StorageProblem, UsageProblem
+from cairn.foreign_task_file import opened_as_data, require_plain, require_plain_paths, require_tables
 from cairn.known_secrets import Secret, looks_secret, secret_in
 from cairn.orchestrator import Orchestrator
 from cairn.overlay import AgentFSOverlay
-from cairn.project_path import project_path
 from cairn.queue import TaskEvent
 from cairn.task import ID_LENGTH, ID_LETTERS, Task, TaskStatus
 from cairn.task_file import JSON, LAYOUT, TaskFile, remove_task_file
@@ -47,8 +47,6 @@ _TABLES = (
         "cairn_spending",
     ),
 )
-_PATHS = (("cairn_base", "path"), ("cairn_move", "target"), ("cairn_move", "source"))
-
 # What a task is elsewhere: an accept is a matter of the project it happened in.
 _STATUS_ELSEWHERE: Mapping[TaskStatus, TaskStatus] = {
     TaskStatus.ACCEPTED: TaskStatus.IN_REVIEW,
@@ -203,14 +201,12 @@ def _require_readable(source: Path) -> None:
 
 def _opened(source: Path) -> sqlite3.Connection:
     """Only for reading, with nothing of the file's own schema being carried out."""
-    connection = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    found = {str(name): str(kind) for kind, name in connection.execute("SELECT type, name FROM sqlite_schema")}
-    missing = [table for table in _TABLES if found.get(table) != "table"]
-    if missing or "view" in found.values() or "trigger" in found.values():
+    connection = opened_as_data(source)
+    try:
+        require_tables(connection, _TABLES)
+    except ValueError as error:
         connection.close()
-        raise _not_ours(source, f"It has no table {missing[0]}." if missing else "It has triggers or views.")
+        raise _not_ours(source, str(error)) from None
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if layout != LAYOUT:
         connection.close()
@@ -233,16 +229,11 @@ def _judged(file: TaskFile, orchestrator: Orchestrator) -> tuple[Task, tuple[Tas
     task = kept_task(file)
     if task is None or not isinstance(told, dict) or told.get("format") != FORMAT:
         raise ValueError("it was not written by cairn export")
-    for table, column in _PATHS:
-        for (path,) in file.rows(f"SELECT {column} FROM {table}"):  # noqa: S608 - our own names
-            _require_plain(path)
-    for (name,) in file.rows("SELECT name FROM fs_dentry"):
-        if name != Path(str(name)).name:
-            raise ValueError(f"it has a file with the name {name!r}")
+    require_plain_paths(file.connection)
     changes = AgentFSOverlay(file, orchestrator.project.root).changes()
     for change in changes:
         for path in change.paths:
-            _require_plain(path)
+            require_plain(path)
     _require_plain_values(task)
     task = _elsewhere(task, orchestrator, file)
     distrust_answers(file)
@@ -250,11 +241,6 @@ def _judged(file: TaskFile, orchestrator: Orchestrator) -> tuple[Task, tuple[Tas
     return task, tuple(
         TaskEvent(float(at), was and TaskStatus(was), TaskStatus(to), str(why)) for at, was, to, why in told["events"]
     )
-
-
-def _require_plain(path: object) -> None:
-    if path != "." and project_path(path) != path:
-        raise ValueError(f"it names the path {path!r}")
 
 
 def _require_plain_values(task: Task) -> None:

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -210,6 +210,7 @@ class TaskFile:
         self._using = threading.Lock()
         self._stays_open = False
         self._is_on_disk = False  # as far as this object knows
+        self._publish: Callable[[], None] | None = None
         self._closed = False
         _make_way(self)
 
@@ -283,20 +284,54 @@ class TaskFile:
 
     @contextmanager
     def durably(self) -> Iterator[None]:
-        """A transaction that is on the disk when it ends, for what was paid for; it cannot be inside another one."""
+        """A transaction for what was paid for: when it ends, that is on the disk, or published where others share it.
+
+        It cannot be inside another one.
+        """
+        if self.is_published:  # the file here is a copy, which no power cut has to leave whole
+            with self.transaction():
+                yield
+            self.publish()
+            return
         self._stays_open = True  # the setting goes with the connection
         try:
             self.rows("PRAGMA synchronous = FULL")
             if not self._is_on_disk:  # what it was made of, which the log only changes
                 with translate_errors(self.path):
-                    _sync(self.path)
-                    _sync(self.path.parent)
+                    sync(self.path)
+                    sync(self.path.parent)
                 self._is_on_disk = True
             with self.transaction():
                 yield
         finally:
             self.rows("PRAGMA synchronous = NORMAL")
             self._stays_open = False
+
+    @property
+    def is_published(self) -> bool:
+        """True for a copy that counts only as far as it was published."""
+        return self._publish is not None
+
+    def published_by(self, publish: Callable[[], None]) -> None:
+        """From now on `publish` is called wherever the file has something that must not be lost."""
+        self._publish = publish
+        self.rows("PRAGMA synchronous = OFF")
+
+    def publish(self) -> None:
+        """All who share the task see it as it is now; of a file that all of them open themselves, they do already."""
+        if self._publish is not None:
+            self._publish()
+
+    def image(self) -> bytes:
+        """The database as one file's bytes, with all that was committed."""
+        try:
+            with self._using:
+                if self.connection.in_transaction:
+                    raise sqlite3.ProgrammingError(f"{self.path} has an open transaction")
+                return self.connection.serialize()
+        except sqlite3.Error:
+            with translate_errors(self.path):
+                raise
 
     def rows(self, statement: str, *values: Cell) -> list[tuple[Cell, ...]]:
         """Every row at once, so that no statement stays open; storage errors come as Cairn's."""
@@ -478,6 +513,13 @@ def _is_closed(file: TaskFile) -> None:
         _OPEN.discard(file)
 
 
+def empty_image() -> bytes:
+    """A task's file with nothing in it, as a database that can be opened in memory."""
+    image = bytearray(_template(""))
+    image[18:20] = b"\x01\x01"  # no write-ahead log, which memory has not got
+    return bytes(image)
+
+
 @lru_cache(maxsize=8)
 def _template(base: str) -> bytes:
     """A ready-made database: making one by statements on disk costs more than all of a task's start."""
@@ -510,7 +552,8 @@ def remove_task_file(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What the file or folder holds outlasts a power cut from now on."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -6,7 +6,9 @@ A task's file is read by whoever looks at the task, and written by one at a time
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,20 @@ from cairn.sqlite_file import COMPANIONS, translate_errors
 from cairn.task import Task
 from cairn.task_file import TaskFile, remove_task_file
 from cairn.task_record import keep_task, kept_task
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """Something that no task needs any more, and how it is deleted."""
+
+    name: str
+    size: int
+    delete: Callable[[str], None]
+    key: str
+
+    def remove(self) -> None:
+        """Nothing happens if it is gone."""
+        self.delete(self.key)
 
 
 class TaskStore(Protocol):
@@ -66,6 +82,10 @@ class TaskStore(Protocol):
 
     def stored_bytes(self, task_id: str) -> int:
         """What it takes on the disk here, or with the server."""
+        ...
+
+    def left_over(self, now: float) -> tuple[LeftOver, ...]:
+        """What killed commands left, and what nobody used for long, beside the files of `state_files`."""
         ...
 
 
@@ -133,3 +153,7 @@ class LocalTasks:
             with suppress(OSError):
                 total += each.stat().st_size
         return total
+
+    def left_over(self, now: float) -> tuple[LeftOver, ...]:  # noqa: ARG002 - `state_files` has them
+        """Nothing beside the files."""
+        return ()
