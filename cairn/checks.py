@@ -11,6 +11,7 @@ from cairn.glob_pattern import glob_pattern
 
 TIMEOUT = 300.0
 OUTPUT_CHARS = 20_000  # of one check that are kept with a task
+OUTDATED = ", before later edits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Before(StrEnum):
 class CheckResult:
     """One run of a check. `content` is the digest of the task's changes it ran over, `command` what was run.
 
+    `project` is what it found of the project beside them, as `check_ground` tells it; "" in what an older version kept.
     `ground` says in words what the command ran in. `output` is both streams, cut in its middle. `wrote` are paths that
     it wrote, `kept` whether they became part of the task.
     """
@@ -72,6 +74,8 @@ class CheckResult:
     before: Before = Before.UNKNOWN
     wrote: tuple[str, ...] = ()
     kept: bool = False
+    refused: str = ""
+    project: str = ""
 
     @property
     def passed(self) -> bool:
@@ -90,11 +94,20 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A check of the settings, and what is known of it for a task as it is now; `result` may be of other content."""
+    """A check of the settings, and what is known of it for a task as it is now; `result` may be of other content.
+
+    `outdated`: it ran over just these changes, but the project was edited since.
+    """
 
     check: Check
     verdict: Verdict
     result: CheckResult | None = None
+    outdated: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """The verdict, and whether it is from before later edits."""
+        return f"{self.verdict}{OUTDATED if self.outdated else ''}"
 
 
 class CheckRunner(Protocol):
@@ -110,16 +123,26 @@ class CheckRunner(Protocol):
 
 
 def standings(
-    checks: Mapping[str, Check], results: Mapping[str, CheckResult], content: str, changed: Iterable[str]
+    checks: Mapping[str, Check],
+    results: Mapping[str, CheckResult],
+    content: str,
+    changed: Iterable[str],
+    project: str = "",
 ) -> tuple[Standing, ...]:
-    """What each check says of this content; a result for another content or command says nothing."""
+    """What each check says of this content; a result for another content or command says nothing.
+
+    `project` is what a command would find beside it today; "" where nobody asks.
+    """
     paths = tuple(changed)
-    return tuple(_standing(check, results.get(name), content, paths) for name, check in checks.items())
+    return tuple(_standing(check, results.get(name), content, paths, project) for name, check in checks.items())
 
 
-def _standing(check: Check, result: CheckResult | None, content: str, changed: tuple[str, ...]) -> Standing:
+def _standing(
+    check: Check, result: CheckResult | None, content: str, changed: tuple[str, ...], project: str
+) -> Standing:
     if result is not None and (result.content, result.command) == (content, check.command):
-        return Standing(check, Verdict.PASSED if result.passed else Verdict.FAILED, result)
+        outdated = "" not in {project, result.project} and project != result.project
+        return Standing(check, Verdict.PASSED if result.passed else Verdict.FAILED, result, outdated)
     needed = check.is_about(changed)
     return Standing(check, Verdict.NOT_RUN if needed else Verdict.NOT_NEEDED, result)
 
@@ -128,10 +151,10 @@ def summary(found: Iterable[Standing]) -> str:
     """One word for a list: the worst of what the required checks, or without one all, say; "" without checks."""
     counted = [each for each in found if each.verdict is not Verdict.NOT_NEEDED]
     judged = [each for each in counted if each.check.required] or counted
-    verdicts = {each.verdict for each in judged}
     for verdict in (Verdict.FAILED, Verdict.NOT_RUN, Verdict.PASSED):
-        if verdict in verdicts:
-            return str(verdict)
+        found = [each for each in judged if each.verdict is verdict]
+        if found:
+            return str(verdict) + (OUTDATED if any(each.outdated for each in found) else "")
     return ""
 
 
@@ -159,6 +182,12 @@ class Evidence:
     def missing(self) -> tuple[Standing, ...]:
         """The required checks that nobody ran on this content."""
         return tuple(each for each in self.standings if each.check.required and each.verdict is Verdict.NOT_RUN)
+
+    @property
+    def outdated(self) -> tuple[Standing, ...]:
+        """The required checks that passed on just this content, but over a project that was edited since."""
+        passed = (each for each in self.standings if each.check.required and each.verdict is Verdict.PASSED)
+        return tuple(each for each in passed if each.outdated)
 
 
 def middle_cut(text: str, most: int = OUTPUT_CHARS) -> str:

@@ -345,7 +345,9 @@ class BoundFunctions:
 
         async def judged(**given: Any) -> None:
             submission(**given)
-            if refusal := await checks.refusal():
+            refusal = await checks.refusal()
+            self._files_at_most = None  # a check may have become part of them
+            if refusal:
                 raise ValueError(refusal)
 
         return self._ask("submit_result", arguments, judged)

@@ -88,6 +88,7 @@ def foresee(
     allow: Sequence[str] = (),
     commit: bool = False,
     message: str | None = None,
+    force: bool = False,
 ) -> Forecast:
     """Writes nothing. Raises only what keeps everything from being foreseen, such as a task that is not in review."""
     undecided = orchestrator.undecided(task, selection)
@@ -102,6 +103,8 @@ def foresee(
 
             made = foresee_commit(orchestrator, task, message, changes, planned)
         require_allowed(task.id, changes, standing, allow)
+        if not force:
+            orchestrator.require_checks_passed(task)
         require_acceptable(task.id, planned)
     except CairnError as error:
         refusal = error

@@ -120,7 +120,12 @@ def policy_json(policy: Policy) -> dict[str, Any]:
 def standing_json(found: Standing) -> dict[str, Any]:
     """A check, what is known of it for the task's files as they are, and its newest run."""
     result = None if found.result is None else check_json(found.result)
-    told = {"name": found.check.name, "required": found.check.required, "verdict": str(found.verdict)}
+    told = {
+        "name": found.check.name,
+        "required": found.check.required,
+        "verdict": str(found.verdict),
+        "outdated": found.outdated,
+    }
     return {**told, "result": result}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cairn.changes import Content, EntryKind
-from cairn.runtime import Layer
+from cairn.runtime import Layer, TooLargeToKeep
 
 HIDDEN = ".cairn"  # of the project: a command has no business with other tasks
 GIT_CONFIG = ".git/config"
@@ -257,7 +257,10 @@ def written_in_upper(upper: Path, seen: Path, changes: Path) -> tuple[str, ...]:
 
 
 def content_at(folder: Path, path: str, most: int) -> Content | None:
-    """What stands there as a change has it; None for nothing, a whiteout, a device, or a file over `most` bytes."""
+    """What stands there as a change has it; None for nothing, a whiteout or a device.
+
+    Raises TooLargeToKeep for a file over `most` bytes.
+    """
     target = folder / path
     try:
         found = os.lstat(target)
@@ -266,7 +269,9 @@ def content_at(folder: Path, path: str, most: int) -> Content | None:
             return Content(EntryKind.SYMLINK, 0o777, os.fsencode(os.readlink(target)))
         if stat.S_ISDIR(found.st_mode):
             return Content(EntryKind.DIRECTORY, mode)
-        if stat.S_ISREG(found.st_mode) and found.st_size <= most:
+        if stat.S_ISREG(found.st_mode):
+            if found.st_size > most:
+                raise TooLargeToKeep(path, found.st_size)
             with open(os.open(target, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 return Content(EntryKind.FILE, mode, file.read(most))
     except OSError:

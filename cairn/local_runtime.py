@@ -208,7 +208,7 @@ class LocalRuntime:
         return tuple(path for path in found if path.partition("/")[0] not in {".git", layered_files.HIDDEN})
 
     def content(self, path: str) -> Content | None:
-        """What a command left there; a file over 10 MB counts as nothing."""
+        """What a command left there."""
         if self._place is None:
             return None
         return layered_files.content_at(self._kept, path, FILE_BYTES)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from cairn import prompts
 from cairn.changes import Change, ChangeSet
+from cairn.check_ground import today
 from cairn.check_record import check_results
 from cairn.checks import CheckResult, Evidence, Verdict, standings, summary
 from cairn.dangerous_paths import dangers, require_allowed
@@ -499,9 +500,16 @@ class Orchestrator:
     # -- checks -----------------------------------------------------------------------------------------------------
 
     def checks(
-        self, work: Workspace, settings: Settings, observe: Observer = unobserved, *, unsandboxed: bool = False
+        self,
+        work: Workspace,
+        settings: Settings,
+        observe: Observer = unobserved,
+        *,
+        unsandboxed: bool = False,
+        deciding: bool = False,
     ) -> CheckRuns:
         """The project's checks over a task's files. No program's command sees what its policy hides."""
+        from cairn.base_verdicts import FOLDER, BaseVerdicts
         from cairn.check_runs import CheckRuns
         from cairn.permission import is_hidden
 
@@ -514,6 +522,9 @@ class Orchestrator:
             self._clock,
             observe,
             partial(is_hidden, policy, work.overlay, "read_file") if policy.hides_some else None,
+            settings.limits.limits(),
+            BaseVerdicts(self.project.state / FOLDER),
+            deciding,
         )
 
     def _program_checks(
@@ -543,7 +554,8 @@ class Orchestrator:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
         self._require_file(task)
         with self._workspace(task, to_write=True) as work:
-            runs = self.checks(work, settings, observe, unsandboxed=unsandboxed)
+            deciding = task.status is TaskStatus.IN_REVIEW
+            runs = self.checks(work, settings, observe, unsandboxed=unsandboxed, deciding=deciding)
             found = sorted(runs.standings(), key=lambda each: not each.check.keep_writes)
             wanted = [each.check.name for each in found if names or each.verdict is not Verdict.NOT_NEEDED]
             results = [await runs.run(name) for name in wanted if not names or name in names]
@@ -559,8 +571,10 @@ class Orchestrator:
             return self._evidence(work, task, work.overlay.changes())
 
     def _evidence(self, work: Workspace, task: Task, changes: ChangeSet) -> Evidence:
-        checks = self.settings.with_options(task.options).checks
-        found = standings(checks, check_results(work.file), changes.digest, changes.paths)
+        checks, results = self.settings.with_options(task.options).checks, check_results(work.file)
+        deciding = task.status is TaskStatus.IN_REVIEW and any(name in checks for name in results)
+        project = today(self.project.root, changes) if deciding else ""
+        found = standings(checks, results, changes.digest, changes.paths, project)
         return Evidence(found, weakenings(changes))
 
     def day_budget(self, settings: Settings) -> DayBudget:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cairn import git_diff
 from cairn.changes import ChangeSet
-from cairn.checks import CheckResult, Standing, Verdict
+from cairn.checks import OUTDATED, CheckResult, Standing, Verdict
 from cairn.console import Console, one_line, printable
 from cairn.dangerous_paths import naming, not_allowed
 from cairn.metering import Spent
@@ -101,7 +101,8 @@ def dangers(review: Review, console: Console) -> str:
 def checks(review: Review, console: Console) -> str:
     """What each check says of just these files, and which changes make checks say less than they did."""
     lines = [_standing(each, console) for each in review.evidence.standings]
-    parts = ["\n".join(["Checks:", *lines])] if lines else []
+    over = "Checks, over all that the task changed:" if review.accepted else "Checks:"
+    parts = ["\n".join([over, *lines])] if lines else []
     if review.evidence.weakened and review.task.status in {TaskStatus.IN_REVIEW, TaskStatus.FAILED}:
         head = console.style("These changes weaken tests or checks; look before you believe them:", "bold", "red")
         told = [f"  {printable(each.path)}: {printable(each.why)}" for each in review.evidence.weakened]
@@ -111,9 +112,10 @@ def checks(review: Review, console: Console) -> str:
 
 def _standing(found: Standing, console: Console) -> str:
     colour = {Verdict.PASSED: "green", Verdict.FAILED: "red"}.get(found.verdict, "yellow")
+    colour = "yellow" if found.outdated and found.verdict is Verdict.PASSED else colour
     told, result = str(found.verdict), found.result
     if result is not None and found.verdict in {Verdict.PASSED, Verdict.FAILED}:
-        told = f"{result.in_words} in {duration(result.seconds)}"
+        told = f"{result.in_words}{OUTDATED if found.outdated else ''} in {duration(result.seconds)}"
         told += "" if result.sandboxed else ", without a sandbox"
         told += f", over {result.content[:CONTENT_SHOWN]}"
     elif result is not None and found.verdict is Verdict.NOT_RUN:
@@ -130,6 +132,8 @@ def check_run(result: CheckResult, console: Console, *, verbose: bool = False) -
     if result.wrote:
         kept = "became part of the task" if result.kept else "were thrown away"
         yield f"  wrote, and {kept}: {_names(result.wrote)}"
+        if result.refused:
+            yield f"  {console.style(printable(f'not kept: {result.refused}'), 'yellow')}"
     if result.output and (verbose or not result.passed):
         yield f"  $ {printable(result.command)}"
         yield "\n".join(f"  {line}" for line in printable(result.output.rstrip("\n")).split("\n"))

@@ -95,12 +95,23 @@ class Runtime(Protocol):
         ...
 
     def content(self, path: str) -> Content | None:
-        """What stands at a path that a command wrote; None for nothing, or what is neither file, link nor folder."""
+        """What stands at a path that a command wrote; None for nothing, or what is neither file, link nor folder.
+
+        Raises TooLargeToKeep for a file over 10 MB.
+        """
         ...
 
     async def terminate(self) -> None:
         """Ends and deletes the place; may be called twice, and without `initialize`."""
         ...
+
+
+class TooLargeToKeep(Exception):
+    """A file that a command wrote is larger than what is taken out of a runtime."""
+
+    def __init__(self, path: str, size: int) -> None:
+        super().__init__(f"'{path}' has {size:,} bytes, more than is taken")
+        self.size = size
 
 
 class BoundedText:

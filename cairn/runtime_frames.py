@@ -16,6 +16,7 @@ from cairn.runtime import Layer
 
 GREETING = b"cairn-runtime-1\n"
 PART = 1 << 20
+TOO_LARGE = "too large"  # an answer to CONTENT, with the size
 _LINE = 64 << 20
 _DATA = 64 << 20
 

@@ -24,8 +24,8 @@ from typing import IO, Any
 from cairn.command_bounds import Bounds
 from cairn.errors import CairnError
 from cairn.local_runtime import LocalRuntime, Surroundings, best_sandbox
-from cairn.runtime import Sandbox
-from cairn.runtime_frames import GREETING, Frame, Kind, entry_of, layer_from, read_frame
+from cairn.runtime import Sandbox, TooLargeToKeep
+from cairn.runtime_frames import GREETING, TOO_LARGE, Frame, Kind, entry_of, layer_from, read_frame
 from cairn.workspace import remove_left_over, remove_tree
 
 MOST_BASES = 8
@@ -186,7 +186,10 @@ class Host:
             return (astuple(result), *_ground(place)), b""
         if frame.kind is Kind.WRITTEN:
             return (place.written(),), b""
-        content = place.content(told[0])
+        try:
+            content = place.content(told[0])
+        except TooLargeToKeep as large:
+            return (TOO_LARGE, large.size), b""
         return (entry_of(content),), b"" if content is None else content.data
 
     async def _laid(self, frame: Frame) -> tuple[object, ...]:

@@ -27,8 +27,8 @@ from cairn import tree_walk
 from cairn.changes import Content
 from cairn.command_bounds import Bounds
 from cairn.errors import CairnError, UsageProblem
-from cairn.runtime import DEFAULT_TIMEOUT, BoundedText, CommandResult, Ground, Layer, Sandbox
-from cairn.runtime_frames import GREETING, PART, Frame, Kind, content_from, layer_entries, read_frame
+from cairn.runtime import DEFAULT_TIMEOUT, BoundedText, CommandResult, Ground, Layer, Sandbox, TooLargeToKeep
+from cairn.runtime_frames import GREETING, PART, TOO_LARGE, Frame, Kind, content_from, layer_entries, read_frame
 
 MOST_BYTES = 1_000_000_000  # of a project that is sent
 PATIENCE = 60.0  # seconds for an answer beyond those that a command may take
@@ -134,6 +134,8 @@ class SshRuntime:
         if self._connection is None:
             return None
         answer = self._connection.asked_now(Kind.CONTENT, path)
+        if answer.told[0] == TOO_LARGE:
+            raise TooLargeToKeep(path, int(str(answer.told[1])))
         return content_from(answer.told[0], answer.data)
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cairn.changes import ChangeSet
+from cairn.checks import Verdict
 from cairn.commands import Chosen, as_json, named_task, opened, task_argument
 from cairn.console import Console, printable
 from cairn.dangerous_paths import Danger, dangers, not_allowed, require_patterns
@@ -23,7 +24,6 @@ from cairn.review_text import files, path_notes
 from cairn.task import Task, TaskStatus
 
 if TYPE_CHECKING:
-    from cairn.checks import Standing
     from cairn.git_commit import Commit
     from cairn.orchestrator import Orchestrator
 
@@ -98,6 +98,7 @@ class Wanted:
 
 def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> int:
     made: Commit | None = None
+    notes = _on_checks(orchestrator, wanted)
     accept = partial(orchestrator.accept, wanted.task, wanted.selection, allow=wanted.allow, force=wanted.force)
     if wanted.commit:
         from cairn.committing import accept_and_commit
@@ -106,8 +107,8 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
     else:
         task, applied = accept()
     left = _left(orchestrator, task)
-    if missing := orchestrator.evidence(wanted.task).missing:
-        console.note(f"cairn: accepted without these checks, which did not run on it: {_check_names(missing)}")
+    for line in notes:
+        console.note(f"cairn: accepted {line}")
     if console.as_json:
         from cairn.json_output import applied_json
 
@@ -132,8 +133,17 @@ def _rejected_for(orchestrator: Orchestrator, task: Task) -> list[str]:
     return [each.id for each in others if (each.status, each.reason) == (TaskStatus.REJECTED, instead_of(task))]
 
 
-def _check_names(missing: Sequence[Standing]) -> str:
-    return ", ".join(each.check.name for each in missing)
+def _on_checks(orchestrator: Orchestrator, wanted: Wanted) -> list[str]:
+    """What the checks of the task do not say of just what is accepted; asked before the project changes."""
+    evidence = orchestrator.evidence(wanted.task)
+    part = wanted.selection is not None and wanted.selection != orchestrator.undecided(wanted.task).asked
+    ran = [each for each in evidence.standings if each.verdict in {Verdict.PASSED, Verdict.FAILED}]
+    found = [
+        (evidence.missing, "without these checks, which did not run on it"),
+        (evidence.outdated, "on checks that passed before later edits of the project"),
+        (ran if part else (), "in part; these checks ran on all that the task changed"),
+    ]
+    return [f"{what}: {', '.join(each.check.name for each in checks)}" for checks, what in found if checks]
 
 
 def _left(orchestrator: Orchestrator, task: Task) -> ChangeSet:
@@ -149,13 +159,21 @@ def _foretold(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
 
     task = wanted.task
     forecast = foresee(
-        orchestrator, task, wanted.selection, allow=wanted.allow, commit=wanted.commit, message=wanted.message
+        orchestrator,
+        task,
+        wanted.selection,
+        allow=wanted.allow,
+        commit=wanted.commit,
+        message=wanted.message,
+        force=wanted.force,
     )
     if console.as_json:
         from cairn.json_output import forecast_json
 
         console.json(forecast_json(task, forecast))
     console.write(in_words(forecast, task.id, console))
+    for line in _on_checks(orchestrator, wanted) if forecast.refusal is None else ():
+        console.note(f"cairn: it would be accepted {line}")
     if forecast.refusal is not None:
         console.error(forecast.refusal)
     elif forecast.left:

@@ -42,7 +42,7 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
     else:
         console.note(f"cairn: task {task.id} changed nothing.")
     if evidence.standings and not as_json:
-        told = ", ".join(f"{each.check.name} {each.verdict}" for each in evidence.standings)
+        told = ", ".join(f"{each.check.name} {each.in_words}" for each in evidence.standings)
         console.note(f"cairn: checks: {told}")
     for each in () if as_json else evidence.weakened:
         console.note(f"cairn: weakens a test or check: {printable(each.path)}: {printable(each.why)}")

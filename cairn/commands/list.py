@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -79,7 +80,27 @@ def command(
             return
         tasks, more = queue.listed(wanted, limit=limit)
         holds = queue.holds(tasks)
+        tasks = _with_later_edits(chosen, tasks)
     _show(console, wanted, tasks, more, holds)
+
+
+def _with_later_edits(chosen: Chosen, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """What checks said of those in review, and whether the project was edited since; looked up only where they did."""
+    if not any(task.status is TaskStatus.IN_REVIEW and task.outcome.checks for task in tasks):
+        return tuple(tasks)
+    from cairn.check_ground import outdated_tasks
+    from cairn.project_place import STATE, find_root
+
+    root = find_root(chosen.path, exact=chosen.here)
+    files = root / STATE / "tasks"  # those of another machine are not looked for
+    found = outdated_tasks(root, tasks, lambda task_id: files / f"{task_id}.db")
+    return tuple(_marked(task) if task.id in found else task for task in tasks)
+
+
+def _marked(task: Task) -> Task:
+    from cairn.checks import OUTDATED
+
+    return replace(task, outcome=replace(task.outcome, checks=task.outcome.checks + OUTDATED))
 
 
 def _show(console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, holds: Mapping[str, str]) -> None:

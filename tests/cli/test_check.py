@@ -206,3 +206,55 @@ cairn: The project has no checks.
     (checked / "cairn.toml").write_text("[runtime]\nunsandboxed = true\n")
     refused = cairn("show")
     assert (refused.code, "is not a project's to set" in refused.err) == (2, True)
+
+
+def test_edits_after_a_check_are_told_wherever_one_looks(checked, cairn):
+    program = 'edit_file("src/tool.py", "return 1", "return 2")\nwrite_file("new.txt", "x")\n'
+    cairn("run", "--code", "-", stdin=program + 'submit_result("Two.", ["src/tool.py", "new.txt"])\n')
+    (checked / "README.md").write_text("# Mine\n")
+    assert "\n  tests: passed, before later edits in N ms, over " in cairn("show").out
+    assert cairn("list").out == snapshot("""\
+ID      STATUS     CHANGES                                           AGE  TASK
+TASK1  in review  2 files +2 -1, checks passed, before later edits  N s  run the program from standard input
+""")
+    assert cairn("diff", "--name-only").err == snapshot(
+        "cairn: checks: tests passed, before later edits, lint not run\n"
+    )
+    shown = json.loads(cairn("show", "--json").out)["checks"]
+    assert [(each["name"], each["verdict"], each["outdated"]) for each in shown] == [
+        ("tests", "passed", True),
+        ("lint", "not run", False),
+    ]
+    assert cairn("accept", cairn.ids[0], "new.txt", "--dry-run").err == snapshot("""\
+cairn: it would be accepted on checks that passed before later edits of the project: tests
+cairn: it would be accepted in part; these checks ran on all that the task changed: tests
+1 file would be left in review.
+This was a dry run.
+""")
+    assert cairn("accept", cairn.ids[0], "new.txt").err == snapshot("""\
+cairn: accepted on checks that passed before later edits of the project: tests
+cairn: accepted in part; these checks ran on all that the task changed: tests
+1 file left in review:  cairn diff TASK1   shows the rest.
+cairn undo TASK1   takes that part back.
+""")
+    cairn("check")
+    assert cairn("show").out.partition("Accepted before")[2] == snapshot("""\
+, wholly or in part: new.txt
+
+Checks, over all that the task changed:
+  tests: passed in N ms, over 7b35b046fbff
+  lint (not required): passed in N ms, over 7b35b046fbff
+
+Claimed and changed agree (2 files).
+
+Next:
+  cairn diff TASK1     read the changes
+  cairn accept TASK1   take them into the project
+  cairn reject TASK1   drop them
+  cairn undo TASK1     take the last accepted part back
+""")
+
+
+def test_a_dry_run_foretells_the_refusal(checked, cairn):
+    cairn("run", "--code", "-", stdin=BREAKS)
+    assert (cairn("accept", "--dry-run").code, cairn("accept", "--dry-run", "--force").code) == (1, 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from cairn.changes import Content, EntryKind
-from cairn.checks import Before, Check, Verdict
+from cairn.check_ground import outdated_tasks
+from cairn.checks import OUTDATED, Before, Check, Verdict
 from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import CairnError, CheckNotPassed, IllegalMove, NotFound
 from cairn.external_functions import function_reference
@@ -15,8 +17,8 @@ from cairn.local_runtime import LocalRuntime, Surroundings, namespaces_work
 from cairn.orchestrator import Orchestrator, Parts
 from cairn.project import Project
 from cairn.queue import TaskQueue
-from cairn.runtime import CommandResult, Layer, Sandbox
-from cairn.settings import RuntimeSettings, Settings
+from cairn.runtime import CommandResult, Layer, Sandbox, TooLargeToKeep
+from cairn.settings import LimitSettings, RuntimeSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.testing import Script, ScriptedRuntime
 from cairn.worker import Worker
@@ -35,9 +37,10 @@ def fenced(program):
 class Bench:
     """An orchestrator with scripted models and one scripted runtime after another."""
 
-    def __init__(self, root, *checks, answers=(), runtimes=(), runs=20):
+    def __init__(self, root, *checks, answers=(), runtimes=(), runs=20, limits=None):
         self.root, self.script, self.runtimes, self.made = root, Script(*answers), list(runtimes), 0
         settings = Settings(checks={check.name: check for check in checks}, runtime=RuntimeSettings(runs=runs))
+        settings = replace(settings, limits=limits or settings.limits)
         project = Project.find(root)
         project.prepare()
         parts = Parts(self._source, lambda _o, _s: None, self._runtime)
@@ -59,6 +62,14 @@ class Bench:
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
         task = self.orchestrator.submit("do it", origin)
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
+
+    def said(self, task):
+        """Of each check, and in the list."""
+        known = self.orchestrator.task(task.id)
+        files = self.orchestrator.project.state / "tasks"
+        old = outdated_tasks(self.root, [known], lambda task_id: files / f"{task_id}.db")
+        words = [each.in_words for each in self.orchestrator.evidence(known).standings]
+        return [*words, known.outcome.checks + (OUTDATED if old else "")]
 
     def check(self, task, *names):
         return asyncio.run(self.orchestrator.check(task, names))
@@ -236,3 +247,133 @@ async def test_a_scripted_runtime_plays_its_part():
     runtime.files["b"] = neat = Content(EntryKind.FILE, 0o644, b"b")
     assert (runtime.written(), runtime.content("b"), runtime.content("a")) == (("b",), neat, None)
     assert runtime.commands == [("one", 120.0), ("two", 120.0)]
+
+
+# ── later edits of the project ──
+
+
+def test_an_edit_elsewhere_makes_a_result_one_from_before_later_edits(bench, project):
+    table = bench(TESTS, runtimes=[ScriptedRuntime(OK), ScriptedRuntime(OK)])
+    task = table.run(EDIT + SUBMIT).task
+    assert table.said(task) == ["passed", "passed"]
+    (project / "README.md").write_text("# Mine\n")
+    assert table.said(task) == ["passed, before later edits"] * 2
+    assert [each.check.name for each in table.orchestrator.evidence(task).outdated] == ["tests"]
+    table.check(task)
+    assert table.said(task) == ["passed", "passed"]
+    assert table.orchestrator.accept(task)[0].status is TaskStatus.ACCEPTED
+
+
+def test_a_check_that_a_person_asks_for_runs_over_what_an_accept_would_leave(bench, project):
+    """The task's change merged with an edit of the same file, and today's content of a file that it only read."""
+    runtimes = [ScriptedRuntime(OK) for _ in range(3)]
+    table = bench(TESTS, runtimes=runtimes)
+    task = table.run('read_file("README.md")\n' + EDIT + SUBMIT).task
+    (project / "README.md").write_text("# Mine\n")
+    (project / "src/app.py").write_text("# Mine.\n\n\n" + APP.format("hello"))
+    assert table.said(task) == ["passed, before later edits"] * 2
+    table.check(task)
+    merged = Content(EntryKind.FILE, 0o644, ("# Mine.\n\n\n" + APP.format("hi")).encode())
+    assert runtimes[1].layers[0].files == {"src/app.py": merged}
+    assert table.said(task) == ["passed", "passed"]
+    (project / "src/app.py").write_text("# Yours.\n\n\n" + APP.format("hello"))
+    assert table.said(task) == ["passed, before later edits"] * 2
+    table.orchestrator.accept(table.orchestrator.task(task.id))
+    assert (project / "src/app.py").read_text() == "# Yours.\n\n\n" + APP.format("hi")
+
+
+def test_what_cannot_be_merged_is_checked_as_the_task_saw_it_and_stays_outdated(bench, project):
+    runtimes = [ScriptedRuntime(OK), ScriptedRuntime(OK)]
+    table = bench(TESTS, runtimes=runtimes)
+    task = table.run(EDIT + SUBMIT).task
+    (project / "src/app.py").write_text(APP.format("hey"))
+    table.check(task)
+    assert runtimes[1].layers[0].files["src/app.py"].data == APP.format("hi").encode()
+    assert table.said(task) == ["passed, before later edits"] * 2
+
+
+def test_the_task_s_own_accepted_part_makes_nothing_outdated_and_another_task_s_does(bench, project):
+    table = bench(TESTS, runtimes=[ScriptedRuntime(OK), ScriptedRuntime(OK)])
+    both = 'write_file("new.txt", "new")\n' + EDIT + 'submit_result("Both.", ["src/app.py", "new.txt"])\n'
+    task, other = (
+        table.run(both).task,
+        table.run('write_file("other.txt", "x")\nsubmit_result("x", ["other.txt"])').task,
+    )
+    table.orchestrator.accept(task, table.orchestrator.picked(task, ["src/app.py"]))
+    assert table.said(task) == ["passed", "passed"]
+    table.orchestrator.accept(other)
+    assert table.said(task) == ["passed, before later edits"] * 2
+    table.orchestrator.undo(other)
+    assert table.said(task)[0].startswith("passed")
+
+
+def test_what_the_task_saw_before_an_edit_is_outdated_at_once_and_runs_again_only_for_a_person(bench, project):
+    def edits(command):
+        (project / "README.md").write_text("# Mine\n")
+        return OK
+
+    program = f'{EDIT}read_file("README.md")\nrun_check("tests")\nrun_check("slow")\n{SUBMIT}'
+    slow = Check("slow", "sleep", required=False)
+    table = bench(TESTS, slow, runtimes=[ScriptedRuntime(edits), ScriptedRuntime(OK), ScriptedRuntime(OK)])
+    task = table.run(program).task
+    assert table.made == 3  # the edit came while the first run looked, so the submission's own run is not spared
+    assert table.said(task) == [
+        "passed, before later edits",
+        "passed, before later edits",
+        "passed, before later edits",
+    ]
+
+
+# ── limits of what a check may add ──
+
+
+def writes(**files):
+    runtime = ScriptedRuntime()
+    made = {name.replace("_", "."): Content(EntryKind.FILE, 0o644, data) for name, data in files.items()}
+    runtime._results.append(lambda _command: runtime.files.update(made) or OK)
+    return runtime
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"files_changed": 1}, "the limit files_changed = 1 would be passed"),
+        ({"files_changed": 2}, "the limit files_changed = 2 would be passed"),
+        ({"bytes_written": 100}, "the limit bytes_written = 100 would be passed"),
+        ({"file_bytes": 80}, "'b.txt' has 90 bytes, more than the 80 a program may read or write"),
+    ],
+)
+def test_what_a_check_writes_counts_in_the_task_s_limits_or_is_refused_whole(bench, limits, why):
+    check = Check("format", "fmt", keep_writes=True)
+    runtime = writes(a_txt=b"a", b_txt=b"b" * 90)
+    table = bench(check, runtimes=[runtime], limits=LimitSettings(**limits))
+    review = table.run(EDIT + SUBMIT)
+    (standing,) = review.evidence.standings
+    assert (standing.verdict, standing.result.kept, standing.result.refused) == (Verdict.PASSED, False, why)
+    assert review.changes.paths == ("src/app.py",)
+
+
+def test_a_file_too_large_to_take_is_told_and_not_deleted(bench):
+    class Large(ScriptedRuntime):
+        def content(self, path):
+            raise TooLargeToKeep(path, 20_000_000)
+
+    runtime = Large()
+    runtime._results.append(lambda _c: runtime.files.update({"README.md": Content(EntryKind.FILE, 0o644, b"")}) or OK)
+    review = bench(Check("format", "fmt", keep_writes=True), runtimes=[runtime]).run(EDIT + SUBMIT)
+    (standing,) = review.evidence.standings
+    assert standing.result.refused == "'README.md' has 20,000,000 bytes, more than is taken"
+    assert review.changes.paths == ("src/app.py",)
+
+
+def test_several_tasks_run_the_project_alone_once_and_a_person_anew(bench, project):
+    made = [ScriptedRuntime(BROKEN) for _ in range(5)]
+    table = bench(TESTS, runtimes=made)
+    tasks = [table.run(EDIT + SUBMIT).task for _ in range(3)]
+    assert [each.outcome.checks for each in tasks] == ["failed"] * 3
+    assert table.made == 4  # each over its own files, one over the project alone
+    (project / "README.md").write_text("# Mine\n")
+    table.runtimes = [ScriptedRuntime(each) for each in (BROKEN, OK, BROKEN, OK)]
+    table.run(EDIT + SUBMIT)
+    (again,) = table.check(tasks[0])
+    assert (table.made, again.before) == (8, Before.PASSED)
