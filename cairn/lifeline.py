@@ -27,6 +27,11 @@ class Lifeline:
             self._inherited, self._held = os.pipe2(os.O_CLOEXEC)
             os.set_inheritable(self._inherited, True)
 
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptor that the child must have; for whoever starts it without all the others."""
+        return () if self._inherited is None else (self._inherited,)
+
     def tie(self, pid: int) -> None:
         """From now on the child does not outlive this process. Until now it ends by itself, since nobody feeds it."""
         end, self._inherited = self._inherited, None
