@@ -33,7 +33,7 @@ _NAME_LENGTHS = {40, 64}
 
 
 class BaseCheckouts:
-    """The checkouts of one project in one folder, for all threads and processes of a machine; `address` is the remote's.
+    """The checkouts of one project, for all threads and processes of a machine; `address` is the remote's.
 
     The folder must be on a disk of this machine. Everything here may wait for the disk or the remote.
     """
@@ -50,7 +50,7 @@ class BaseCheckouts:
     def held(self, base: Base) -> Iterator[Path]:
         """The project's root in a tree of the commit, which stays as long as it is held; made when it is missing.
 
-        Raises NotFound where remote or commit have no such thing, CairnError for all else that keeps it from being made.
+        Raises NotFound where remote or commit have no such thing, CairnError where it cannot be made.
         """
         lock = self._taken(base)
         try:
@@ -68,7 +68,7 @@ class BaseCheckouts:
             if lock is None:
                 continue
             try:
-                self._remove(commit, lock)
+                self._remove(commit)
                 self._path(commit, _LOCK).unlink(missing_ok=True)
                 removed += 1
             finally:
@@ -196,7 +196,7 @@ class BaseCheckouts:
         except GitRefused:
             return False
 
-    def _remove(self, commit: str, lock: int) -> None:
+    def _remove(self, commit: str) -> None:
         self._clear(commit)
         if self._mirror.is_dir():
             with self._mirror_locked() as mirror_lock, suppress(GitRefused):
