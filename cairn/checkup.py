@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN = 4
 TESTED_MONTY = "1.4.0"
+_TRIAL_SECONDS = 15.0
 
 
 class State(StrEnum):
@@ -63,6 +64,7 @@ def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     yield _search()
     yield _model(settings)
     yield _drafts()
+    yield _engine(settings)
     yield from _storage(project, settings)
 
 
@@ -174,6 +176,27 @@ def _drafts() -> Finding:
         return Finding("drafts", State.OK, "the local model writes drafts of docstrings without a key")
     fix = "cairn local install" if "weights" in missing else "pip install 'cairn[local]' && cairn local install"
     return Finding("drafts", State.NOTE, f"no local model: {missing}", fix)
+
+
+def _engine(settings: Settings) -> Finding:
+    """Starts the server's engine once, as a crew would: whether it is installed, reached, and may make its tables."""
+    from cairn.engine_status import shown_url
+    from cairn.engines.chosen import dispatch_of, require_dbos
+
+    url = settings.engine.url
+    if url is None:
+        return Finding("engine", State.OK, "the ledger of this project, on this machine")
+    from cairn.engines.dbos import trial
+
+    try:
+        require_dbos()
+    except CairnError as error:
+        return Finding("engine", State.BROKEN, error.what, error.fix[0])
+    problem = trial(dispatch_of(settings, url), _TRIAL_SECONDS)
+    if problem:
+        fix = "Mend engine.url, or start the server; without engine.url tasks run on this machine alone."
+        return Finding("engine", State.BROKEN, f"DBOS at {shown_url(url)}: {problem}", fix)
+    return Finding("engine", State.OK, f"DBOS at {shown_url(url)} answers")
 
 
 def _storage(project: Project, settings: Settings) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ VERBS = {
     "import": "Take a task from a file that was exported.",
     "recipes": "List the recipes, which need no model.",
     "gc": "Delete old tasks and what is past undoing.",
+    "engine": "Show which workers there are, and what they do.",
     "init": "Write a commented settings file.",
     "doctor": "Say what is missing here and how to mend it.",
     "local": "Install or check the small local model for drafts.",

@@ -471,6 +471,19 @@ class TaskQueue:
         with translate_errors(self.path):
             return int(self._db.execute(query, (TaskStatus.RUNNING, self._clock())).fetchone()[0])
 
+    def counts(self) -> Mapping[TaskStatus, int]:
+        """How many tasks are in each status; those with none are left out."""
+        with translate_errors(self.path):
+            rows = self._db.execute("SELECT status, count(*) FROM task GROUP BY status").fetchall()
+        return {TaskStatus(status): int(count) for status, count in rows}
+
+    def holders(self) -> Mapping[str, Owner]:
+        """Who holds each running task, by the tasks' ids."""
+        query = "SELECT id, owner FROM task WHERE status = ? AND owner IS NOT NULL ORDER BY started_at, id"
+        with translate_errors(self.path):
+            rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
+        return {str(task_id): Owner.parse(owner) for task_id, owner in rows}
+
     def due_at(self, variants: Variants | None = None) -> float | None:
         """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
         whose = "variant_group = :group AND (owner IS NULL OR owner = :holder)" if variants else "owner IS NULL"

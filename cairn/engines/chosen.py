@@ -11,6 +11,7 @@ from cairn.fleet import Fleet
 from cairn.queue import TaskQueue, Variants
 
 if TYPE_CHECKING:
+    from cairn.engines.dbos import Dispatch
     from cairn.settings import Settings
 
 
@@ -21,12 +22,18 @@ def chosen_engine(
     at_once, server = settings.budget.tasks_at_once, settings.engine
     if server.url is None or variants is not None:
         return EmbeddedEngine(queue, at_once=at_once, variants=variants)
-    from cairn.engines.dbos import DbosEngine, Dispatch
+    from cairn.engines.dbos import DbosEngine
 
     require_dbos()
-    project = server.project or "project"
-    dispatch = Dispatch(server.url, f"cairn_{project}", at_once, server.starts_per_minute)
-    return DbosEngine(queue, dispatch, size, fleet.executors)
+    return DbosEngine(queue, dispatch_of(settings, server.url), size, fleet.executors)
+
+
+def dispatch_of(settings: Settings, url: str) -> Dispatch:
+    """Where and how fast the project's tasks are dispatched."""
+    from cairn.engines.dbos import Dispatch
+
+    queue = f"cairn_{settings.engine.project or 'project'}"
+    return Dispatch(url, queue, settings.budget.tasks_at_once, settings.engine.starts_per_minute)
 
 
 def require_dbos() -> None:

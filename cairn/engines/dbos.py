@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from selectors import EVENT_READ, BaseSelector
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from uuid import uuid4
 
 from cairn.engines.dbos_messages import Done, Message, Offered, Ready, Setup, Trouble, Up, Wanted, from_line, to_line
@@ -24,6 +24,7 @@ from cairn.task import Task
 
 PATIENCE_SECONDS = 90.0  # so long it may be without its process before the crew gives up
 REPEAT_SECONDS = 1.0  # what should be dispatched is said again, for what got lost meanwhile
+_FALSE_STARTS = 4  # of its process before it was ever there
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # before each further start of the process
 _END_SECONDS = 6.0
 _READ_BYTES = 65_536
@@ -57,11 +58,11 @@ class DbosEngine:
         self._selector: BaseSelector | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = b""
-        self._up = self._stopped = False
+        self._up = self._was_up = self._stopped = False
         self._offers: deque[Offered] = deque()
         self._held: dict[str, Offered] = {}
         self._said: tuple[float, Wanted | None] = (0.0, None)
-        self._starts, self._start_at, self._down_since = 0, 0.0, time.monotonic()
+        self._starts, self._start_at, self._down_since = 0, 0.0, 0.0
         self._trouble = ""
         self.executor = ""
 
@@ -136,11 +137,7 @@ class DbosEngine:
     def _start(self) -> None:
         self._starts += 1
         self.executor = f"{Owner.this_process()}:{uuid4().hex[:8]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cairn.engines.dbos_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the crew
-        )  # fmt: skip
+        process = _started()
         self._process, self._heard, self._said = process, b"", (0.0, None)
         if self._selector is not None and process.stdout is not None:
             os.set_blocking(process.stdout.fileno(), False)
@@ -150,7 +147,7 @@ class DbosEngine:
 
     def _restart(self) -> None:
         now = time.monotonic()
-        if now - self._down_since > PATIENCE_SECONDS:
+        if self._starts >= _FALSE_STARTS if not self._was_up else now - self._down_since > PATIENCE_SECONDS:
             raise CairnError(
                 "The engine does not run: DBOS gives up each time.",
                 self._trouble or "It said nothing.",
@@ -160,10 +157,8 @@ class DbosEngine:
             self._start()
 
     def _say(self, message: Message) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError, ValueError):  # it died; its other pipe tells
-                self._process.stdin.write(to_line(message))
-                self._process.stdin.flush()
+        if self._process is not None:
+            _write(self._process, message)
 
     def _hear(self) -> None:
         if self._process is None or self._process.stdout is None:
@@ -181,7 +176,7 @@ class DbosEngine:
     def _take(self, message: Message) -> None:
         match message:
             case Up():
-                self._up, self._starts, self._trouble = True, 0, ""
+                self._up, self._was_up, self._starts, self._trouble = True, True, 0, ""
             case Offered(task=task, attempt=attempt) if self._stopped:
                 self._say(Done(task, attempt))
             case Offered():
@@ -210,6 +205,41 @@ class DbosEngine:
         self.executor = ""
         self._offers.clear()
         self._held.clear()
+
+
+def trial(dispatch: Dispatch, seconds: float) -> str:
+    """What keeps the engine from running here, found by starting it once; nothing if nothing does."""
+    with DefaultSelector() as selector:
+        process = _started()
+        try:
+            _write(process, Setup(dispatch.url, dispatch.queue, "trial", dispatch.at_once, dispatch.starts_per_minute))
+            selector.register(process.stdout or 0, EVENT_READ)
+            line = process.stdout.readline() if process.stdout is not None and selector.select(seconds) else b""
+            match from_line(line) if line else None:
+                case Up():
+                    return ""
+                case Trouble(why=why):
+                    return why
+                case _:
+                    return "it does not answer"
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cairn.engines.dbos_process"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the crew
+    )  # fmt: skip
+
+
+def _write(process: subprocess.Popen[bytes], message: Message) -> None:
+    if process.stdin is not None:
+        with suppress(OSError, ValueError):  # it died; its other pipe tells
+            process.stdin.write(to_line(message))
+            process.stdin.flush()
 
 
 def _rank(priority: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -263,7 +264,8 @@ def _tell(message: Message) -> None:
 
 
 def _give_up(error: Exception) -> NoReturn:
-    _tell(Trouble(" ".join(str(error).partition("\n")[0].split()) or type(error).__name__))
+    said = re.sub(r"^\([\w.]+\) ", "", str(error).partition("\n")[0]).strip()
+    _tell(Trouble(said or type(error).__name__))
     os._exit(1)  # threads of DBOS that wait for the database would keep the process
 
 
