@@ -20,23 +20,27 @@ from cairn.project_files import ProjectFiles, naming
 from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS
 from cairn.task import OPEN, Task
-from cairn.workspace import remove_left_over
+from cairn.workspace import left_over, remove_left_over, size_of
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class CleanedUp:
-    """What was deleted, or would be; `kept` is what Cairn never deletes by itself and a person may."""
+    """What was deleted, or would be; `kept` is what Cairn never deletes by itself and a person may.
+
+    `workspaces` are the folders of killed checks, in the user's cache; they may be of another project.
+    """
 
     tasks: tuple[Task, ...]
     operations: tuple[Operation, ...]
     left_over: tuple[StoredFile, ...]
     freed: int
     kept: tuple[StoredFile, ...]
+    workspaces: tuple[Path, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.tasks or self.operations or self.left_over)
+        return bool(self.tasks or self.operations or self.left_over or self.workspaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +58,23 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
     keep = orchestrator.settings.keep
     before = now - keep.days * DAY
     root = orchestrator.project.root
+    workspaces = left_over(os.environ)
+    of_workspaces = sum(map(size_of, workspaces))
     if not dry_run:
-        remove_left_over(os.environ)
+        workspaces = remove_left_over(os.environ)
     with orchestrator.project.locked(), ProjectFiles(root) as files:
         stored = state_files(root, now=now)
-        left_over = _left_over(orchestrator, files, stored, dry_run=dry_run)
-        left_over += _left_in_store(orchestrator, now, dry_run=dry_run)
+        files_left = _left_over(orchestrator, files, stored, dry_run=dry_run)
+        files_left += _left_in_store(orchestrator, now, dry_run=dry_run)
         past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
         tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
         return CleanedUp(
             tasks=tasks,
             operations=past.operations,
-            left_over=left_over,
-            freed=freed + past.freed + sum(each.size for each in left_over),
+            left_over=files_left,
+            freed=freed + past.freed + sum(each.size for each in files_left) + of_workspaces,
             kept=tuple(each for each in stored if each.part in {Part.SET_ASIDE, Part.KEPT}),
+            workspaces=workspaces,
         )
 
 

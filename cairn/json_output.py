@@ -237,6 +237,7 @@ def cleaned_up_json(done: CleanedUp) -> dict[str, Any]:
         "tasks": [task.id for task in done.tasks],
         "operations": [operation.id for operation in done.operations],
         "left_over": [each.path for each in done.left_over],
+        "workspaces": [str(each) for each in done.workspaces],
         "bytes": done.freed,
         "kept": [each.path for each in done.kept],
     }

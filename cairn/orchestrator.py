@@ -645,6 +645,9 @@ class Orchestrator:
         finished = self.queue.finish(task, status, reason=reason, outcome=outcome)
         if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
             finished = self.queue.move(finished, TaskStatus.ACCEPTED, reason="nothing to change")
+        elif status is TaskStatus.IN_REVIEW and self.queue.was_to_be_cancelled(task):
+            instead = self.accepted_instead_of(task)  # it ended before it heard of that
+            finished = self.queue.move(finished, TaskStatus.REJECTED, reason=instead) if instead else finished
         self.store.note(finished)
         return finished
 
@@ -787,10 +790,23 @@ class Orchestrator:
                 if task.status is not TaskStatus.ACCEPTED:
                     if other.status is TaskStatus.REJECTED and other.reason == instead_of(task):
                         self.take_back_rejection(other)
-                elif other.status is TaskStatus.IN_REVIEW:
-                    self.reject(other, instead_of(task))
-                elif other.status in {TaskStatus.QUEUED, TaskStatus.WAITING, TaskStatus.RUNNING}:
+                elif other.status in {TaskStatus.QUEUED, TaskStatus.WAITING}:
                     self.cancel(other, reason=instead_of(task))
+                elif other.status is TaskStatus.IN_REVIEW or (
+                    other.status is TaskStatus.RUNNING and not self.queue.ask_to_cancel(other)  # it ended just now
+                ):
+                    self.reject(self.queue.get(other.id), instead_of(task))
+
+    def accepted_instead_of(self, task: Task) -> str:
+        """The reason of a variant that was ended because another one was accepted while it ran; else ""."""
+        group = self.queue.group(task.terms.group) if task.terms.group is not None else ()
+        accepted = [each for each in group if each.status is TaskStatus.ACCEPTED and each.id != task.id]
+        began = max((move.at for move in self.queue.events(task.id) if move.became is TaskStatus.RUNNING), default=0.0)
+        for other in accepted:
+            moves = self.queue.events(other.id)
+            if any(move.became is TaskStatus.ACCEPTED and not move.reason and move.at >= began for move in moves):
+                return instead_of(other)
+        return ""
 
     def undo(self, task: Task | None = None, *, operation: int | None = None) -> tuple[Task, Undone]:
         """Takes back the last accept of the task, or of the project, or any operation by its number, an undo too.

@@ -625,6 +625,12 @@ class TaskQueue:
             row = self._db.execute(query, (task.id, task.attempt, TaskStatus.RUNNING)).fetchone()
         return row is None
 
+    def was_to_be_cancelled(self, task: Task) -> bool:
+        """True when somebody asked for it while the task ran last, whether it heard of it or not."""
+        query = "SELECT 1 FROM task WHERE id = ? AND cancel_asked_at IS NOT NULL"
+        with translate_errors(self.path):
+            return self._db.execute(query, (task.id,)).fetchone() is not None
+
     def abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
         """Running tasks whose process ended, or whose lease ran out; the latter only if `by_lease`."""
         query = f"SELECT owner, lease_until, {_FOUND} FROM task WHERE status = ?"

@@ -91,7 +91,7 @@ class Worker:
         while not self._orchestrator.queue.is_to_be_cancelled(task):  # noqa: ASYNC110 - the sign is in a file
             await asyncio.sleep(CANCEL_SECONDS)
         self._cancelled.add(task.id)
-        work.cancel(ASKED)
+        work.cancel(self._orchestrator.accepted_instead_of(task) or ASKED)
 
     def _is_asked(self, task: Task) -> bool:
         return task.id in self._cancelled

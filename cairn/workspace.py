@@ -110,6 +110,16 @@ def left_over(environ: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(sorted(folder for folder in _all(environ) if not _is_used(folder)))
 
 
+def size_of(folder: Path) -> int:
+    """The bytes of all files below it, as far as it may be entered."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(where, name)).st_size
+    return total
+
+
 def remove_left_over(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Deletes what killed commands left, and says which."""
     found = left_over(environ)

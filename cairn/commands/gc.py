@@ -25,7 +25,7 @@ def command(chosen: Chosen, dry_run: bool, days: int | None, as_json: bool) -> N
 
     Deleted are: tasks that ended more than 30 days ago (rejected, failed, cancelled, or accepted and past undoing); the
     record of accepts and undos as old, which can then not be taken back any more; temporary files that a killed command
-    left. The setting `keep.days` changes the 30.
+    left, and workspaces that a killed check left in your cache. The setting `keep.days` changes the 30.
 
     Kept are: every task that is queued, runs or is in review; the newest 20 accepts and undos (`keep.operations`), with
     all that belongs to the same accept; files that were set aside as damaged, or kept for you after an interruption.
@@ -60,6 +60,8 @@ def _list(done: CleanedUp, console: Console) -> None:
         console.write(f"operation  {operation.id}  {operation.kind}  {operation.task_id}")
     for each in done.left_over:
         console.write(f"left over  {printable(each.path)}")
+    for folder in done.workspaces:
+        console.write(f"workspace  {printable(str(folder))}")
 
 
 def _counts(done: CleanedUp) -> str:
@@ -67,6 +69,7 @@ def _counts(done: CleanedUp) -> str:
         (len(done.tasks), "task"),
         (len(done.operations), "operation"),
         (len(done.left_over), "leftover file"),
+        (len(done.workspaces), "leftover workspace"),
     ]
     words = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -156,3 +156,25 @@ def test_a_run_takes_its_own_variants_only_and_no_result_is_a_failure(project, c
     assert "No variant came to a result." in ran.err
     assert [each["rank"] for each in json.loads(ran.out)["variants"]] == [None, None]
     assert sorted(task["status"] for task in tasks()) == ["failed", "failed", "queued"]
+
+
+@pytest.mark.slow
+def test_accepting_one_ends_those_that_still_run_and_says_why(project, cairn, start, tmp_path):
+    with ByModel(slow=Silence(), fast=writes("made.txt", "1\n")) as server:
+        running = start("run", "make it", "--models", "slow,slow,fast", env=server.settings(tmp_path / "llm"))
+        for line in running.stderr:
+            if "in review" in line:
+                break
+        until(server, 3)
+        pids = family(running.pid)
+        fast = next(task["id"] for task in tasks() if task["status"] == "in review")
+        accepted = cairn("accept", fast)
+        assert (accepted.code, (project / "made.txt").read_text()) == (0, "1\n")
+        _, err = running.communicate(timeout=40)
+        assert running.returncode == 0, err
+        assert all_gone(pids)
+    assert "Traceback" not in err
+    ended = sorted((task["status"], task["reason"]) for task in tasks())
+    assert ended == [("accepted", ""), *[("cancelled", f"{fast} was accepted instead")] * 2]
+    assert cairn("undo").code == 0
+    assert not (project / "made.txt").exists()

@@ -9,6 +9,7 @@ import re
 import pytest
 from inline_snapshot import snapshot
 
+from cairn.workspace import Workspace
 from tests.cli.test_screens import GOOD, cairn_json
 from tests.conftest import Screen, tree
 
@@ -122,3 +123,21 @@ note    files     1 set aside or kept for you: .cairn/cairn.db.damaged-20260131-
                   Delete them yourself when you need nothing in them any more.
 ok      budget    today 0 tokens, money 0, 0 tasks running
 """)
+
+
+def test_workspaces_of_killed_checks_are_named_before_they_go(project, cairn, tmp_path, monkeypatch):
+    """Those that a living process holds are not touched, and so not named."""
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    monkeypatch.setenv("XDG_CACHE_HOME", environ["XDG_CACHE_HOME"])
+    cairn("list")
+    killed, used = Workspace.make(project, environ), Workspace.make(project, environ)
+    (killed.upper / "made").write_bytes(b"x" * 5000)
+    os.close(killed._lock)
+    told = cairn("gc", "--dry-run")
+    assert told.out == f"workspace  {killed.folder}\nWould delete 1 leftover workspace: about 5.0 KB.\n"
+    assert killed.folder.exists()
+    assert json.loads(cairn("gc", "--dry-run", "--json").out)["workspaces"] == [str(killed.folder)]
+    assert cairn("gc").out == f"workspace  {killed.folder}\nDeleted 1 leftover workspace: 5.0 KB freed.\n"
+    assert (killed.folder.exists(), used.folder.exists()) == (False, True)
+    assert cairn("gc").out.startswith("Nothing to delete")
+    used.remove()

@@ -17,7 +17,8 @@ from cairn.program import CodeFailed, Finished
 from cairn.project import Project
 from cairn.queue import Owner, TaskQueue
 from cairn.settings import Settings
-from cairn.task import CodeOrigin, TaskStatus
+from cairn.task import CodeOrigin, TaskStatus, Terms
+from cairn.task_context import Asked
 from cairn.testing import Script
 from cairn.worker import Worker
 
@@ -124,6 +125,24 @@ def test_a_failing_model_fails_the_task_and_keeps_what_earlier_steps_wrote(desk)
     assert task.status is TaskStatus.FAILED
     assert task.reason
     assert task.outcome.files_changed == 1
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_variant_that_ends_as_another_is_accepted_is_rejected_or_cancelled_for_it(desk, heard):
+    """Told in time it is cancelled; what ends before it hears of the accept was done in vain, and says so too."""
+    orchestrator = desk(fenced(WRITES), fenced(WRITES)).orchestrator
+    origins = [CodeOrigin("model", "scripted")] * 2
+    one, two = orchestrator.submit_variants("do it", origins, options={}, asked=Asked(), terms=Terms())
+    claimed = orchestrator.queue.claim(Owner.this_process(), two.id)
+    asyncio.run(Worker(orchestrator).run_task(one.id))
+    orchestrator.accept(orchestrator.task(one.id))
+    run = Worker(orchestrator).run_claimed(claimed) if heard else orchestrator.run(claimed)
+    ended = asyncio.run(run).task
+    expected = TaskStatus.CANCELLED if heard else TaskStatus.REJECTED
+    assert (ended.status, ended.reason) == (expected, f"{one.id} was accepted instead")
+    orchestrator.undo()
+    back = TaskStatus.CANCELLED if heard else TaskStatus.IN_REVIEW
+    assert orchestrator.task(two.id).status is back
 
 
 def test_an_accept_of_nothing_out_of_something_is_refused(desk, project):
