@@ -210,7 +210,7 @@ def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
         yield from _pauses(project)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
-        yield Finding("storage", State.BROKEN, f"{path.relative_to(project.root)} is damaged", fix)
+        yield Finding("storage", State.BROKEN, f"{path.relative_to(project.state.parent)} is damaged", fix)
 
 
 def _budget(project: Project, settings: Settings) -> Iterator[Finding]:
@@ -257,7 +257,7 @@ def _of(limit: float | None) -> str:
 
 
 def _disk_use(project: Project) -> Iterator[Finding]:
-    files = state_files(project.root, now=time.time())
+    files = state_files(project.state, now=time.time())
     sizes = Counter[Part]()
     for each in files:
         sizes[each.part] += each.size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from cairn.disk_use import Part, StoredFile, remove, state_files, temporary_files
 from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
+from cairn.project import Project
 from cairn.project_files import ProjectFiles, naming
 from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS
@@ -57,14 +59,14 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
     now = time.time() if now is None else now
     keep = orchestrator.settings.keep
     before = now - keep.days * DAY
-    root = orchestrator.project.root
+    project = orchestrator.project
     workspaces = left_over(os.environ)
     of_workspaces = sum(map(size_of, workspaces))
     if not dry_run:
         workspaces = remove_left_over(os.environ)
-    with orchestrator.project.locked(), ProjectFiles(root) as files:
-        stored = state_files(root, now=now)
-        files_left = _left_over(orchestrator, files, stored, dry_run=dry_run)
+    with project.locked():
+        stored = state_files(project.state, now=now)
+        files_left = _files_left(project, stored, dry_run=dry_run)
         files_left += _left_in_store(orchestrator, now, dry_run=dry_run)
         past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
         tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
@@ -78,11 +80,14 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
         )
 
 
-def _left_over(
-    orchestrator: Orchestrator, files: ProjectFiles, stored: tuple[StoredFile, ...], *, dry_run: bool
-) -> tuple[StoredFile, ...]:
-    found = [each for each in stored if each.part is Part.LEFT_OVER]
-    found += temporary_files(files, orchestrator.project.operations())
+def _files_left(project: Project, stored: Iterable[StoredFile], *, dry_run: bool) -> tuple[StoredFile, ...]:
+    left = [each for each in stored if each.part is Part.LEFT_OVER]
+    with ProjectFiles(project.root) as files, ProjectFiles(project.state.parent) as around_state:
+        beside = temporary_files(files, project.operations())
+        return _removed(around_state, left, dry_run=dry_run) + _removed(files, beside, dry_run=dry_run)
+
+
+def _removed(files: ProjectFiles, found: Iterable[StoredFile], *, dry_run: bool) -> tuple[StoredFile, ...]:
     if dry_run:
         return tuple(found)
     removed = []

@@ -53,14 +53,14 @@ class StoredFile:
     size: int
 
 
-def state_files(root: Path, *, now: float) -> tuple[StoredFile, ...]:
-    """Every file in `.cairn`, sorted by path; one that vanishes meanwhile is left out."""
-    return tuple(sorted(_walk(root, now), key=lambda each: each.path))
+def state_files(state: Path, *, now: float) -> tuple[StoredFile, ...]:
+    """Every file in `.cairn`, sorted by path from the folder above; one that vanishes meanwhile is left out."""
+    return tuple(sorted(_walk(state, now), key=lambda each: each.path))
 
 
-def _walk(root: Path, now: float) -> Iterator[StoredFile]:
-    for folder, _, names in os.walk(root / ".cairn"):
-        inside = Path(folder).relative_to(root / ".cairn").as_posix()
+def _walk(state: Path, now: float) -> Iterator[StoredFile]:
+    for folder, _, names in os.walk(state):
+        inside = Path(folder).relative_to(state).as_posix()
         for name in names:
             try:
                 found = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - of many names, none needs a Path
@@ -69,7 +69,8 @@ def _walk(root: Path, now: float) -> Iterator[StoredFile]:
             part = _part(inside, name, frozenset(names))
             if part is Part.LEFT_OVER and not (stat.S_ISREG(found.st_mode) and now - found.st_mtime > SURELY_OVER):
                 part = Part.TASKS
-            yield StoredFile(f".cairn/{name}" if inside == "." else f".cairn/{inside}/{name}", part, found.st_size)
+            path = Path(state.name, inside, name).as_posix()
+            yield StoredFile(path, part, found.st_size)
 
 
 def _part(folder: str, name: str, beside: frozenset[str]) -> Part:

@@ -101,13 +101,21 @@ class Undone:
 
 
 class Project:
-    """One folder and everything Cairn does to the files in it."""
+    """One folder and everything Cairn does to the files in it.
+
+    With a `state` folder elsewhere the files are only read, as on a worker that has a commit of them and no clone.
+    """
 
     def __init__(
-        self, root: Path, *, clock: Callable[[], float] = time.time, lock_seconds: float = LOCK_SECONDS
+        self,
+        root: Path,
+        *,
+        state: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         self.root = root
-        self.state = root / STATE
+        self.state = root / STATE if state is None else state
         self._clock = clock
         self._lock_seconds = lock_seconds
         self._mutex = threading.RLock()
@@ -119,7 +127,7 @@ class Project:
         return cls(find_root(start, exact=exact))
 
     def prepare(self) -> None:
-        """Makes `.cairn`, which git ignores by its own .gitignore. Does nothing when it is there."""
+        """Makes the state folder, which git ignores by its own .gitignore. Does nothing when it is there."""
         with naming(str(self.state)):
             new = not self.state.is_dir()
             if self.state.is_symlink() or (new and self.state.exists()):
@@ -131,7 +139,7 @@ class Project:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
             if new:
-                _sync_folder(self.root)
+                _sync_folder(self.state.parent)
 
     # -- apply and undo ------------------------------------------------------------------------------------------------
 
@@ -145,6 +153,7 @@ class Project:
 
         `part` says, for `accepted`, what they are of the task's changes; None for all of them.
         """
+        self._require_own_files()
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
 
@@ -164,6 +173,7 @@ class Project:
 
         Merges three ways like `apply`: what the user edited since stays. Raises NotFound, IllegalMove, Conflict.
         """
+        self._require_own_files()
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
             target = _undoable(log.every(), which)
@@ -266,6 +276,13 @@ class Project:
             self._mutex.release()
 
     # -- carrying out --------------------------------------------------------------------------------------------------
+
+    def _require_own_files(self) -> None:
+        if self.state != self.root / STATE:
+            raise IllegalMove(
+                f"{self.root} is a commit that tasks read, not somebody's files: nothing is written there.",
+                fix="cairn accept ID   or   cairn undo ID   in a clone writes its files.",
+            )
 
     @property
     def _log_path(self) -> Path:

@@ -54,7 +54,7 @@ def _repair(chosen: Chosen, project: Project, console: Console) -> None:
 
     project.prepare()
     for path in damaged_files(project):
-        console.note(f"cairn: moved {path.name} aside, to {set_aside(path).relative_to(project.root)}")
+        console.note(f"cairn: moved {path.name} aside, to {set_aside(path).relative_to(project.state.parent)}")
     with Orchestrator.open(project, chosen.settings(project.root)) as orchestrator:
         restored = orchestrator.rebuild_ledger()
         orchestrator.recover()

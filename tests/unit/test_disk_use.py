@@ -53,21 +53,21 @@ def operation(token=TOKEN, state=OperationState.APPLIED, paths=("deep/er/a.txt",
 def test_each_file_has_its_part(tmp_path, path, part):
     put(tmp_path, f".cairn/{path}", age=7200)
 
-    assert state_files(tmp_path, now=NOW) == (StoredFile(f".cairn/{path}", part, 4),)
+    assert state_files(tmp_path / ".cairn", now=NOW) == (StoredFile(f".cairn/{path}", part, 4),)
 
 
 def test_a_companion_of_a_task_that_is_there_is_the_tasks(tmp_path):
     put(tmp_path, ".cairn/tasks/bcdfgh.db", age=7200)
     put(tmp_path, ".cairn/tasks/bcdfgh.db-wal", age=7200)
 
-    assert {each.part for each in state_files(tmp_path, now=NOW)} == {Part.TASKS}
+    assert {each.part for each in state_files(tmp_path / ".cairn", now=NOW)} == {Part.TASKS}
 
 
 def test_what_is_young_or_no_plain_file_is_not_left_over(tmp_path):
     put(tmp_path, ".cairn/tasks/.bcdfgh.db.12.345", age=10)
     (tmp_path / ".cairn/tasks/.bcdfgj.db.12.345").symlink_to("/etc/hostname")
 
-    assert [each.part for each in state_files(tmp_path, now=NOW + 10)] == [Part.TASKS, Part.TASKS]
+    assert [each.part for each in state_files(tmp_path / ".cairn", now=NOW + 10)] == [Part.TASKS, Part.TASKS]
 
 
 def test_a_temporary_file_is_known_by_the_name_that_an_operation_gives_it(tmp_path):

@@ -1078,3 +1078,19 @@ def test_no_edit_of_the_user_is_lost(data):
 @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_in_very_many_cases_no_edit_of_the_user_is_lost(data):
     check_with_edits_of_the_user(data)
+
+
+def test_a_project_with_its_state_elsewhere_has_nothing_in_its_folder_and_is_never_written(root, tmp_path):
+    at = Project(root, state=tmp_path / "elsewhere/state")
+    at.prepare()
+
+    assert at.preview(CHANGES).conflicts == ()
+    for attempt in (lambda: at.apply("abc", CHANGES), at.undo):
+        with pytest.raises(IllegalMove) as refused:
+            attempt()
+        assert (
+            refused.value.what == f"{root} is a commit that tasks read, not somebody's files: nothing is written there."
+        )
+    with at.locked():
+        assert sorted(each.name for each in at.state.iterdir()) == [".gitignore", "lock", "tasks"]
+    assert not (root / ".cairn").exists()
