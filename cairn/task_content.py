@@ -7,62 +7,75 @@ is too large for the database lies in an object store, and only its name in the 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from cairn.errors import CairnError, DamagedFile, NotFound, StorageProblem
+from cairn.errors import DamagedFile, NotFound, StorageProblem
 from cairn.journal import TakenOver
 from cairn.object_store import ObjectMissing, ObjectStore, StoredObject
 from cairn.page_delta import packed_image, page_delta, restored
 from cairn.task import Task
 
 LARGEST_ROW = 10_000_000  # bytes; what is larger goes to the object store
+SHORT = 256_000  # bytes that are sent while everybody else waits
 MOST_DELTAS = 200  # that are fetched beside the whole
 DAY = 86_400.0
 MB = 1_000_000
 
-TABLES = (
-    """CREATE TABLE IF NOT EXISTS task_data (
+TABLES = """
+CREATE TABLE IF NOT EXISTS task_data (
     task TEXT PRIMARY KEY,
-    version BIGINT NOT NULL,
+    version INTEGER NOT NULL,
     digest TEXT NOT NULL,
-    size BIGINT NOT NULL,
-    whole_bytes BIGINT NOT NULL,
-    delta_bytes BIGINT NOT NULL,
-    deltas BIGINT NOT NULL,
+    size INTEGER NOT NULL,
+    whole_bytes INTEGER NOT NULL,
+    delta_bytes INTEGER NOT NULL,
+    deltas INTEGER NOT NULL,
     object TEXT,
-    attempt BIGINT NOT NULL,
-    at DOUBLE PRECISION NOT NULL,
-    data BYTEA
-)""",
-    """CREATE TABLE IF NOT EXISTS task_delta (
+    attempt INTEGER NOT NULL,
+    at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS task_part (
     task TEXT NOT NULL,
-    version BIGINT NOT NULL,
-    data BYTEA NOT NULL,
-    PRIMARY KEY (task, version)
-)""",
-    "ALTER TABLE task_data ALTER COLUMN data SET STORAGE EXTERNAL",  # it is deflated already
-    "ALTER TABLE task_delta ALTER COLUMN data SET STORAGE EXTERNAL",
-)
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    live INTEGER NOT NULL,
+    at REAL NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (task, version, digest)
+);
+"""
 _HEAD = "version, digest, size, whole_bytes, delta_bytes, deltas, object"
 _CONTENT = (  # one statement, so that all of it is of one moment
-    f"SELECT 0 AS part, {_HEAD}, data FROM task_data WHERE task = ?"  # noqa: S608 - our own names
-    " UNION ALL SELECT 1, version, '', 0, 0, 0, 0, NULL, data FROM task_delta WHERE task = ? ORDER BY 1, 2"
+    f"SELECT 0 AS kind, {_HEAD}, NULL AS data FROM task_data WHERE task = ?"  # noqa: S608 - our own names
+    " UNION ALL SELECT 1, version, digest, 0, 0, 0, 0, NULL, data FROM task_part WHERE task = ? AND live = 1"
+    " ORDER BY 1, 2"
+)
+_PART = (
+    "INSERT INTO task_part (task, version, digest, live, at, data) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (task, version, digest) DO UPDATE SET at = excluded.at"
 )
 
 
 class ServerRows(Protocol):
-    """What is needed of the ledger's server: statements with `?` for values, alone or in a transaction."""
+    """What is needed of the ledger's database (`LedgerDatabase`)."""
 
-    def execute(self, statement: str, values: Sequence[object] = ()) -> Any:
-        """A cursor with `fetchone`, `fetchall` and `rowcount`."""
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> Any:
+        """Its answer has `rows`, `count` and `first()`."""
         ...
 
-    def transaction(self, *, exclusive: bool = True) -> AbstractContextManager[ServerRows]:
-        """`exclusive`: no other one of the project writes meanwhile. Raises StorageProblem when it cannot be had."""
+    def write(self, work: Callable[[], None], /, *, alone: bool = True) -> None:
+        """All of it or nothing, perhaps in a second try. `alone`: nobody else of the project writes meanwhile."""
+        ...
+
+    def ensure(self, script: str, /) -> None:
+        """The tables are there."""
+        ...
+
+    def now(self) -> float:
+        """The clock that all machines share."""
         ...
 
 
@@ -96,6 +109,11 @@ class _Load:
     data: bytes
     is_whole: bool
 
+    @property
+    def key(self) -> str | None:
+        """The object that the data is to be; None for a part in the database."""
+        return self.head.object if self.is_whole else None
+
 
 class TaskContents:
     """All of one project. Every method raises StorageProblem when the server cannot serve it."""
@@ -104,33 +122,31 @@ class TaskContents:
         self._database = database
         self._objects = objects
         self._project = project
-        with database.transaction() as db:
-            for statement in TABLES:
-                db.execute(statement)
+        database.ensure(TABLES)
 
     # ── fetching ──
 
     def head(self, task_id: str) -> Head | None:
         """None for a task that nothing was published of."""
-        found = self._database.execute(f"SELECT {_HEAD} FROM task_data WHERE task = ?", (task_id,)).fetchone()  # noqa: S608
+        found = self._database.execute(f"SELECT {_HEAD} FROM task_data WHERE task = ?", (task_id,)).first()  # noqa: S608
         return None if found is None else Head(*found)
 
     def fetched(self, task_id: str) -> tuple[Head, bytes]:
         """The newest content, compared with its digest. Raises NotFound, DamagedFile."""
         missing = ""
         while True:
-            rows = self._database.execute(_CONTENT, (task_id, task_id)).fetchall()
+            rows = self._database.execute(_CONTENT, (task_id, task_id)).rows
             if not rows or rows[0][0] != 0:
                 raise NotFound(f"Task {task_id} has no file any more.", "It was deleted meanwhile.")
-            head = Head(*rows[0][1:-1])
+            head, parts = Head(*rows[0][1:-1]), [row[-1] for row in rows[1:]]
             try:
-                whole = rows[0][-1] if head.object is None else self._object(head.object)
+                whole = self._object(head.object) if head.object is not None else parts.pop(0) if parts else b""
             except ObjectMissing as error:
                 if head.name == missing:
                     raise _damaged(task_id, error.what) from error
                 missing = head.name  # a newer version may have taken its place between the two looks
                 continue
-            return head, _image(task_id, head, whole or b"", [row[-1] for row in rows[1:]])
+            return head, _image(task_id, head, whole, parts)
 
     def _object(self, key: str) -> bytes:
         if self._objects is None:
@@ -147,17 +163,50 @@ class TaskContents:
         is the newest and the ledger has the task as it is given; a draft is one that the ledger does not have yet.
         """
         load = self._load(task, head, old, new)
-        if load.head.object is not None:
-            self._require_objects(task, load).put(load.head.object, load.data)
-        try:
-            self._send(task, head, load, is_draft=is_draft)
-        except CairnError as error:
-            if not self._arrived(task.id, load.head, error):
-                raise
+        if load.key is not None:
+            self._require_objects(task, load).put(load.key, load.data)
+        elif len(load.data) > SHORT:
+            self._put_part(task, load, live=False)  # not while everybody waits
+        self._database.write(lambda: self._switch(task, head, load, is_draft=is_draft))
         if head is not None and head.object is not None and load.is_whole and self._objects is not None:
             with suppress(StorageProblem):  # gc deletes it then
                 self._objects.delete(head.object)
         return load.head
+
+    def _put_part(self, task: Task, load: _Load, *, live: bool) -> None:
+        made = load.head
+        values = (task.id, made.version, made.digest, int(live), self._database.now(), load.data)
+        self._database.write(lambda: self._database.execute(_PART, values), alone=False)
+
+    def _switch(self, task: Task, head: Head | None, load: _Load, *, is_draft: bool) -> None:
+        """While nobody moves the task: the new content takes the old one's place, or TakenOver is raised."""
+        db, made = self._database, load.head
+        known = db.execute("SELECT status, attempt FROM task WHERE id = ?", (task.id,)).first()
+        held = known is None if is_draft else known is not None and tuple(known) == (str(task.status), task.attempt)
+        if not held or not self._replaced(task, head, made):
+            raise TakenOver
+        if load.is_whole:
+            others = "DELETE FROM task_part WHERE task = ? AND NOT (version = ? AND digest = ?)"
+            db.execute(others, (task.id, made.version, made.digest))
+        if load.key is None and len(load.data) <= SHORT:
+            self._put_part(task, load, live=True)
+        elif load.key is None:
+            put = "UPDATE task_part SET live = 1 WHERE task = ? AND version = ? AND digest = ?"
+            if db.execute(put, (task.id, made.version, made.digest)).count != 1:
+                raise TakenOver  # a newer whole swept it away
+
+    def _replaced(self, task: Task, head: Head | None, made: Head) -> bool:
+        """True when it was the newest content that was replaced."""
+        columns = [*_HEAD.split(", "), "attempt", "at"]
+        figures = (made.version, made.digest, made.size, made.whole_bytes, made.delta_bytes, made.deltas, made.object)
+        values = (*figures, task.attempt, self._database.now())
+        if head is None:
+            into = f"INSERT INTO task_data ({', '.join(columns)}, task) VALUES ({', '.join('?' * 10)})"  # noqa: S608
+            return bool(self._database.execute(f"{into} ON CONFLICT DO NOTHING", (*values, task.id)).count)
+        changes = ", ".join(f"{column} = ?" for column in columns)
+        newest = (task.id, head.version, head.digest)
+        update = f"UPDATE task_data SET {changes} WHERE task = ? AND version = ? AND digest = ?"  # noqa: S608
+        return bool(self._database.execute(update, (*values, *newest)).count)
 
     def _load(self, task: Task, head: Head | None, old: bytes, new: bytes) -> _Load:
         version, digest = (head.version if head else 0) + 1, image_digest(new)
@@ -184,48 +233,35 @@ class TaskContents:
             )
         return self._objects
 
-    def _send(self, task: Task, head: Head | None, load: _Load, *, is_draft: bool) -> None:
-        """By one transaction, in which the ledger's row cannot move."""
-        with self._database.transaction(exclusive=False) as db:
-            if is_draft:
-                taken = db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None
-            else:
-                held = "SELECT 1 FROM task WHERE id = ? AND status = ? AND attempt = ? FOR SHARE"
-                taken = db.execute(held, (task.id, str(task.status), task.attempt)).fetchone() is None
-            if taken or not _replaced(db, task, head, load):
-                raise TakenOver
-
-    def _arrived(self, task_id: str, head: Head, error: CairnError) -> bool:
-        """True when it is there after all: a server may end between the commit and its answer."""
-        if isinstance(error, TakenOver | StorageProblem):
-            with suppress(CairnError):
-                now = self.head(task_id)
-                return now is not None and (now.version, now.digest) == (head.version, head.digest)
-        return False
-
     # ── deleting ──
 
     def remove(self, task_id: str) -> None:
         """Nothing happens if there is none."""
         head = self.head(task_id)
-        with self._database.transaction(exclusive=False) as db:
-            db.execute("DELETE FROM task_delta WHERE task = ?", (task_id,))
-            db.execute("DELETE FROM task_data WHERE task = ?", (task_id,))
+
+        def delete() -> None:
+            self._database.execute("DELETE FROM task_part WHERE task = ?", (task_id,))
+            self._database.execute("DELETE FROM task_data WHERE task = ?", (task_id,))
+
+        self._database.write(delete, alone=False)  # whoever forgets the task has the lock, on another connection
         if head is not None and head.object is not None and self._objects is not None:
             with suppress(StorageProblem):
                 self._objects.delete(head.object)
 
     def without_task(self, before: float) -> tuple[str, ...]:
         """Tasks that were never put into the ledger, because the command that drafted them was killed."""
-        unknown = "SELECT task FROM task_data WHERE at < ? AND task NOT IN (SELECT id FROM task) ORDER BY task"
-        return tuple(str(task) for (task,) in self._database.execute(unknown, (before,)).fetchall())
+        unknown = (
+            "SELECT task FROM task_data WHERE at < ? AND task NOT IN (SELECT id FROM task)"
+            " UNION SELECT task FROM task_part WHERE at < ? AND task NOT IN (SELECT id FROM task) ORDER BY task"
+        )
+        return tuple(str(task) for (task,) in self._database.execute(unknown, (before, before)).rows)
 
     def unreferenced(self, before: float) -> Iterator[StoredObject]:
         """Objects of this project, older than that, which are no task's newest content."""
         if self._objects is None:
             return
         old = [each for each in self._objects.every(self._project) if each.modified < before]
-        rows = self._database.execute("SELECT object FROM task_data WHERE object IS NOT NULL").fetchall()
+        rows = self._database.execute("SELECT object FROM task_data WHERE object IS NOT NULL").rows
         used = {str(key) for (key,) in rows}
         yield from (each for each in old if each.key not in used)
 
@@ -233,30 +269,6 @@ class TaskContents:
         """Nothing happens if it is not there."""
         if self._objects is not None:
             self._objects.delete(key)
-
-
-def _replaced(db: ServerRows, task: Task, head: Head | None, load: _Load) -> bool:
-    """True when it was the newest content that was replaced."""
-    made, data = load.head, load.data if load.is_whole and load.head.object is None else None
-    figures = (made.version, made.digest, made.size, made.whole_bytes, made.delta_bytes, made.deltas, made.object)
-    values = (*figures, task.attempt, time.time())
-    if head is None:
-        into = f"INSERT INTO task_data (task, {_HEAD}, attempt, at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-        return bool(db.execute(f"{into} ON CONFLICT (task) DO NOTHING", (task.id, *values, data)).rowcount)
-    columns = [*_HEAD.split(", "), "attempt", "at", *(["data"] if load.is_whole else [])]
-    changes = ", ".join(f"{column} = ?" for column in columns)
-    moved = db.execute(
-        f"UPDATE task_data SET {changes} WHERE task = ? AND version = ? AND digest = ?",  # noqa: S608
-        (*values, *([data] if load.is_whole else []), task.id, head.version, head.digest),
-    )
-    if moved.rowcount != 1:
-        return False
-    if load.is_whole:
-        db.execute("DELETE FROM task_delta WHERE task = ?", (task.id,))
-    else:
-        into = "INSERT INTO task_delta (task, version, data) VALUES (?, ?, ?)"
-        db.execute(into, (task.id, made.version, load.data))
-    return True
 
 
 def _image(task_id: str, head: Head, whole: bytes, deltas: Sequence[bytes]) -> bytes:

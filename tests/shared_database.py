@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import NamedTuple
 
 import psycopg
 
 from cairn.errors import StorageProblem
 
 PATIENCE = 10.0
+
+
+class Answer(NamedTuple):
+    rows: list
+    count: int
+
+    def first(self):
+        return self.rows[0] if self.rows else None
 
 
 class Connection:
@@ -37,17 +46,24 @@ class Connection:
     def execute(self, statement, values=()):
         inside = self._connection is not None and self._connection.info.transaction_status != 0
         connection = self._connection if inside else self._alive()
-        return connection.execute(statement.replace("?", "%s"), values)
+        done = connection.execute(statement.replace("?", "%s"), values)
+        return Answer(done.fetchall() if done.description else [], done.rowcount)
 
-    @contextmanager
-    def transaction(self, *, exclusive=True):
+    def write(self, work, *, alone=True):
         try:
             with self._alive().transaction():
-                if exclusive:
+                if alone:
                     self.execute("SELECT pg_advisory_xact_lock(1)")
-                yield self
+                return work()
         except psycopg.OperationalError as error:
             raise StorageProblem("The server went away.") from error
+
+    def ensure(self, script):
+        script = script.replace("BLOB", "BYTEA").replace("INTEGER", "BIGINT").replace("REAL", "DOUBLE PRECISION")
+        self.write(lambda: self._connection.execute(script))
+
+    def now(self):
+        return time.time()
 
     def close(self) -> None:
         if self._connection is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cairn import task_content
+from cairn.object_store import ObjectStore
 from cairn.shared_tasks import SharedTasks
 from cairn.task_store import LocalTasks
 from cairn.task_store_contract import TaskStoreContract
@@ -33,3 +35,16 @@ class TestSharedTasks(TaskStoreContract):
 
     def moved(self, folder, task):
         return self.ledger.has(task)
+
+
+class TestSharedTasksAsObjects(TestSharedTasks):
+    """What is too large for the database: here everything is."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_fits(self, monkeypatch):
+        monkeypatch.setattr(task_content, "LARGEST_ROW", 1000)
+
+    def open(self, folder):
+        self.machines += 1
+        objects = ObjectStore((folder / "objects").as_uri())
+        return SharedTasks(self.ledger.database(), folder / f"machine {self.machines}", objects)
