@@ -270,10 +270,13 @@ def _disk_use(project: Project) -> Iterator[Finding]:
         size = size_in_words(sum(each.size for each in left_over))
         detail = f"{len(left_over)} left by killed commands, {size}: {_names(left_over)}"
         yield Finding("files", State.NOTE, detail, "cairn gc   deletes them.")
-    kept = [each for each in files if each.part in {Part.SET_ASIDE, Part.KEPT}]
-    if kept:
-        detail = f"{len(kept)} set aside or kept for you: {_names(kept)}"
-        yield Finding("files", State.NOTE, detail, "Delete them yourself when you need nothing in them any more.")
+    fixes = {
+        Part.SET_ASIDE: "Delete them yourself when you need nothing in them any more.",
+        Part.KEPT: "cairn gc   deletes those that are older than keep.days; look at them before.",
+    }
+    for part, fix in fixes.items():
+        if kept := [each for each in files if each.part is part]:
+            yield Finding("files", State.NOTE, f"{len(kept)} {part}: {_names(kept)}", fix)
 
 
 def _names(files: Sequence[StoredFile]) -> str:

@@ -1,8 +1,8 @@
 """What `cairn gc` deletes: ended tasks and operations past their time, and what killed commands left.
 
-It never touches a task that waits, runs or is in review, an operation that is to stay undoable, what was set aside as
-damaged, or what was kept for a person to look at. Killed at any point, it leaves nothing that the next one does not
-finish.
+It never touches a task that waits, runs or is in review, an operation that is to stay undoable, or what was set aside
+as damaged. What was kept for a person to look at goes when it is as old as tasks that go. Killed at any point, it
+leaves nothing that the next one does not finish.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cairn.disk_use import Part, StoredFile, remove, state_files, temporary_files
+from cairn.disk_use import Part, StoredFile, remove, remove_empty_folders, state_files, temporary_files
 from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
@@ -29,9 +29,10 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class CleanedUp:
-    """What was deleted, or would be; `kept` is what Cairn never deletes by itself and a person may.
+    """What was deleted, or would be; `kept` stays: it is too young, or only a person deletes it.
 
-    `workspaces` are the folders of killed checks, in the user's cache; they may be of another project.
+    `copies` are versions of the user's files that an accept, an undo or a recovery had kept. `workspaces` are the
+    folders of killed checks, in the user's cache; they may be of another project.
     """
 
     tasks: tuple[Task, ...]
@@ -40,9 +41,10 @@ class CleanedUp:
     freed: int
     kept: tuple[StoredFile, ...]
     workspaces: tuple[Path, ...] = ()
+    copies: tuple[StoredFile, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.tasks or self.operations or self.left_over or self.workspaces)
+        return bool(self.tasks or self.operations or self.left_over or self.workspaces or self.copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,18 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
         stored = state_files(project.state, now=now)
         files_left = _files_left(project, stored, dry_run=dry_run)
         files_left += _left_in_store(orchestrator, now, dry_run=dry_run)
+        old = [each for each in stored if each.part is Part.KEPT and each.changed_at < before]
+        copies = _copies(project, old, dry_run=dry_run)
         past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
         tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
         return CleanedUp(
             tasks=tasks,
             operations=past.operations,
             left_over=files_left,
-            freed=freed + past.freed + sum(each.size for each in files_left) + of_workspaces,
-            kept=tuple(each for each in stored if each.part in {Part.SET_ASIDE, Part.KEPT}),
+            freed=freed + past.freed + sum(each.size for each in (*files_left, *copies)) + of_workspaces,
+            kept=tuple(each for each in stored if each.part in {Part.SET_ASIDE, Part.KEPT} and each not in old),
             workspaces=workspaces,
+            copies=copies,
         )
 
 
@@ -87,7 +92,16 @@ def _files_left(project: Project, stored: Iterable[StoredFile], *, dry_run: bool
         return _removed(around_state, left, dry_run=dry_run) + _removed(files, beside, dry_run=dry_run)
 
 
+def _copies(project: Project, old: Iterable[StoredFile], *, dry_run: bool) -> tuple[StoredFile, ...]:
+    with ProjectFiles(project.state.parent) as files:
+        removed = _removed(files, old, dry_run=dry_run)
+    if not dry_run:
+        remove_empty_folders(project.state / "kept")
+    return removed
+
+
 def _removed(files: ProjectFiles, found: Iterable[StoredFile], *, dry_run: bool) -> tuple[StoredFile, ...]:
+    """Those that were there to be deleted, or that are to be."""
     if dry_run:
         return tuple(found)
     removed = []

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -46,11 +47,12 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file below the project's root; `path` is relative to it."""
+    """A file below the project's root; `path` is relative to it. `changed_at` is when it came to its name, at least."""
 
     path: str
     part: Part
     size: int
+    changed_at: float = field(default=0.0, compare=False)
 
 
 def state_files(state: Path, *, now: float) -> tuple[StoredFile, ...]:
@@ -70,7 +72,8 @@ def _walk(state: Path, now: float) -> Iterator[StoredFile]:
             if part is Part.LEFT_OVER and not (stat.S_ISREG(found.st_mode) and now - found.st_mtime > SURELY_OVER):
                 part = Part.TASKS
             path = Path(state.name, inside, name).as_posix()
-            yield StoredFile(path, part, found.st_size)
+            # A file that was moved here keeps its old time of writing; the move shows in the other one.
+            yield StoredFile(path, part, found.st_size, max(found.st_mtime, found.st_ctime))
 
 
 def _part(folder: str, name: str, beside: frozenset[str]) -> Part:
@@ -107,6 +110,13 @@ def temporary_files(files: ProjectFiles, operations: Sequence[Operation]) -> Ite
 def remove(files: ProjectFiles, path: str) -> bool:
     """Deletes a file or link below the root, no link on the way followed; False when it was gone."""
     return _in_folder(files, path, _unlink) is not None
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """Those below it, and itself; one that holds anything stays, and so does what a link leads to."""
+    for each, _, _ in () if folder.is_symlink() else os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(each)  # noqa: PTH106 - of many folders, none needs a Path
 
 
 def size_in_words(size: int) -> str:

@@ -13,7 +13,7 @@ from cairn.errors import CairnError
 from cairn.merge_plan import Decision, PathPlan, Plan
 from cairn.project import require_acceptable
 from cairn.project_files import Edit
-from cairn.text_merge import Region
+from cairn.text_merge import ClashKind, Region
 
 if TYPE_CHECKING:
     from cairn.committing import ForeseenCommit
@@ -58,6 +58,7 @@ class ForeseenPath:
     modes: tuple[int, int] | None = None
     reason: str = ""
     regions: tuple[Region, ...] = ()
+    kind: ClashKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def _of_plan(path: PathPlan, edits: dict[str, Edit]) -> ForeseenPath:
             renamed_from=path.renamed_from,
             reason=path.reason,
             regions=path.regions,
+            kind=path.kind,
         )
     merged = path.decision is Decision.MERGE
     if path.renamed_from is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from cairn.task import Task, TaskStatus
 if TYPE_CHECKING:
     from cairn.clean_up import CleanedUp
     from cairn.forecast import Forecast, ForeseenPath
-    from cairn.project import Applied, Operation, Undone
+    from cairn.merge_plan import PathPlan
+    from cairn.project import Applied, KeptCopy, Operation, Undone
     from cairn.replay import Replay
     from cairn.text_merge import Region
 
@@ -35,9 +37,27 @@ def replay_json(replay: Replay) -> dict[str, Any]:
 
 
 def error_json(error: CairnError) -> dict[str, Any]:
-    """An error with its exit code; a conflict names its paths."""
-    told = {"what": error.what, "why": error.why, "fix": list(error.fix), "exit_code": error.exit_code}
-    return told | ({"paths": list(error.paths)} if isinstance(error, Conflict) else {})
+    """An error with its exit code; a conflict names its paths, and what cannot be merged with its kind and lines."""
+    told: dict[str, Any] = {
+        "what": error.what,
+        "why": error.why,
+        "fix": list(error.fix),
+        "exit_code": error.exit_code,
+    }
+    told |= {"paths": list(error.paths)} if isinstance(error, Conflict) else {}
+    return told | ({"conflicts": [_conflict_json(each) for each in _plans(error)]} if _plans(error) else {})
+
+
+def _plans(error: CairnError) -> tuple[PathPlan, ...]:
+    from cairn.merge_plan import PathsInConflict
+
+    return error.plans if isinstance(error, PathsInConflict) else ()
+
+
+def _conflict_json(path: PathPlan) -> dict[str, Any]:
+    """One path in conflict; without regions where it is not about lines."""
+    told = {"path": path.path, "kind": None if path.kind is None else str(path.kind), "reason": path.reason}
+    return told | {"renamed_from": path.renamed_from, "regions": [_region_json(region) for region in path.regions]}
 
 
 def task_json(task: Task) -> dict[str, Any]:
@@ -169,7 +189,12 @@ def call_json(call: CallRecord) -> dict[str, Any]:
 def applied_json(task: Task, applied: Applied, left: ChangeSet) -> dict[str, Any]:
     """What an accept wrote, and what it left in review."""
     told = {"id": task.id, "status": str(task.status), "operation": applied.operation.id, "paths": list(applied.paths)}
-    return told | {"left": list(git_diff.names(left))}
+    return told | {"left": list(git_diff.names(left)), "kept": _kept_json(applied.kept)}
+
+
+def _kept_json(copies: Sequence[KeptCopy]) -> list[dict[str, str]]:
+    """Earlier versions of files that were saved meanwhile, and where they are."""
+    return [{"path": each.path, "copy": str(each.copy)} for each in copies]
 
 
 def nothing_applied_json(task: Task, left: ChangeSet) -> dict[str, Any]:
@@ -180,6 +205,7 @@ def nothing_applied_json(task: Task, left: ChangeSet) -> dict[str, Any]:
         "operation": None,
         "paths": [],
         "left": list(git_diff.names(left)),
+        "kept": [],
     }
 
 
@@ -203,6 +229,7 @@ def _foreseen_json(path: ForeseenPath) -> dict[str, Any]:
     told |= {"renamed_from": path.renamed_from, "changed": path.changed} if path.renamed_from is not None else {}
     told |= {"mode_before": path.modes[0], "mode_after": path.modes[1]} if path.modes else {}
     told |= {"reason": path.reason} if path.reason else {}
+    told |= {"kind": str(path.kind)} if path.kind is not None else {}
     return told | ({"regions": [_region_json(region) for region in path.regions]} if path.regions else {})
 
 
@@ -214,7 +241,8 @@ def _region_json(region: Region) -> dict[str, Any]:
 
 def undone_json(task: Task, undone: Undone) -> dict[str, Any]:
     """What an undo wrote."""
-    return {"id": task.id, "status": str(task.status), "operation": undone.operation.id, "paths": list(undone.paths)}
+    told = {"id": task.id, "status": str(task.status), "operation": undone.operation.id, "paths": list(undone.paths)}
+    return told | {"kept": _kept_json(undone.kept)}
 
 
 def operation_json(operation: Operation) -> dict[str, Any]:
@@ -232,12 +260,13 @@ def operation_json(operation: Operation) -> dict[str, Any]:
 
 
 def cleaned_up_json(done: CleanedUp) -> dict[str, Any]:
-    """What `gc` deleted, or would; `kept` names files that only a person deletes."""
+    """What `gc` deleted, or would; `kept` names files that stay until they are older, or a person deletes them."""
     return {
         "tasks": [task.id for task in done.tasks],
         "operations": [operation.id for operation in done.operations],
         "left_over": [each.path for each in done.left_over],
         "workspaces": [str(each) for each in done.workspaces],
+        "copies": [each.path for each in done.copies],
         "bytes": done.freed,
         "kept": [each.path for each in done.kept],
     }

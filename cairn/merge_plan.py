@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from cairn.changes import Change, Content, EntryKind
+from cairn.errors import Conflict
 from cairn.project_files import Edit, Found, Owner, Unusual, folders_above, new_folder, same
 from cairn.project_path import project_path
-from cairn.text_merge import Clash, Region, merge
+from cairn.text_merge import Clash, ClashKind, Region, merge
 
 _NAMES_SHOWN = 3
 T = TypeVar("T", int, bytes)
@@ -33,7 +34,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathPlan:
-    """One changed path's decision. `reason` says why a conflict is one; `regions` are the lines it is about.
+    """One changed path's decision. `reason` says why a conflict is one, `kind` its sort; `regions` are its lines.
 
     `folder` is True where only a folder comes, goes or gets another mode.
     """
@@ -44,6 +45,16 @@ class PathPlan:
     regions: tuple[Region, ...] = ()
     renamed_from: str | None = None
     folder: bool = False
+    kind: ClashKind | None = None
+
+
+class PathsInConflict(Conflict):
+    """What cannot be merged; nothing was written. `plans` says of each path what is the matter, and in which lines."""
+
+    def __init__(self, what: str, fix: str, plans: tuple[PathPlan, ...]) -> None:
+        why = "\n".join(f"{each.path}: {each.reason}." for each in plans)
+        super().__init__(what, why, fix, paths=tuple(each.path for each in plans))
+        self.plans = plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,29 +167,31 @@ def _both_changed(base: Content | None, project: Content | None, task: Content |
     if base is None and project is not None and task is not None:
         return _both_added(project, task)
     if project is None:
-        return Clash("deleted or moved away in the project, changed by the task")
+        return Clash("deleted or moved away in the project, changed by the task", kind=ClashKind.DELETED)
     if task is None:
-        return Clash("changed in the project, deleted or moved away by the task")
+        return Clash("changed in the project, deleted or moved away by the task", kind=ClashKind.CHANGED)
     if base is None or not base.kind is project.kind is task.kind:
-        return Clash(f"a {_word(project)} in the project now, which the task made a {_word(task)}")
+        reason = f"a {_word(project)} in the project now, which the task made a {_word(task)}"
+        return Clash(reason, kind=ClashKind.TYPE)
     if base.kind is EntryKind.SYMLINK:
-        return Clash("both sides changed where the symlink leads")
+        return Clash("both sides changed where the symlink leads", kind=ClashKind.SYMLINK)
     return _merged(base, project, task)
 
 
 def _both_added(project: Content, task: Content) -> Settled | Clash:
     if project.kind is not task.kind:
-        return Clash(f"the task made a {_word(task)} where the project has a {_word(project)} now")
+        reason = f"the task made a {_word(task)} where the project has a {_word(project)} now"
+        return Clash(reason, kind=ClashKind.TYPE)
     if project.data == task.data and project.executable == task.executable:
         return Settled(Decision.ALREADY, project)
-    return Clash("made on both sides, differently")
+    return Clash("made on both sides, differently", kind=ClashKind.ADDED)
 
 
 def _merged(base: Content, project: Content, task: Content) -> Settled | Clash:
     """Content and permission bits merge apart from each other."""
     mode = _one_sided(base.mode, project.mode, task.mode)
     if mode is None:
-        return Clash("both sides changed the permissions, differently")
+        return Clash("both sides changed the permissions, differently", kind=ClashKind.MODE)
     data = _one_sided(base.data, project.data, task.data)
     if data is None:
         merged = merge(base.data, project.data, task.data)
@@ -236,9 +249,9 @@ class _Planner:
             else:
                 self._decide_rename(change, change.renamed_from)
         except (PermissionError, ValueError):
-            self._conflict(change, "is no path that a task may change")
+            self._conflict(change, Clash("is no path that a task may change", kind=ClashKind.UNUSABLE))
         except Unusual as unusual:
-            self._conflict(change, unusual.reason)
+            self._conflict(change, Clash(unusual.reason, kind=ClashKind.UNUSABLE))
 
     def plan(self, *, tidy: bool) -> Plan:
         """Everything decided; the folders' part is decided now."""
@@ -257,7 +270,7 @@ class _Planner:
         else:
             settled = settle(change.before, now, after)
         if isinstance(settled, Clash):
-            self._conflict(change, settled.reason, settled.regions)
+            self._conflict(change, settled)
             return
         folder = not _is_plain(change.before) and not _is_plain(change.after)
         self._paths[change.path] = PathPlan(change.path, settled.decision, folder=folder)
@@ -276,16 +289,17 @@ class _Planner:
             self._paths[change.path] = PathPlan(change.path, Decision.ALREADY, renamed_from=source)
             return
         if old is None:
-            self._conflict(change, "deleted or moved away in the project, renamed by the task")
+            gone = "deleted or moved away in the project, renamed by the task"
+            self._conflict(change, Clash(gone, kind=ClashKind.DELETED))
             return
         # A pure rename wants whatever the project has now under the new name.
         settled = settle(change.before, old.content, change.after)
         if isinstance(settled, Clash):
-            self._conflict(change, settled.reason, settled.regions)
+            self._conflict(change, settled)
             return
         free = occupant is None or self._may_be_emptied(change.path, occupant)
         if not free and not same(occupant, settled.content):
-            self._conflict(change, "the new name is taken in the project")
+            self._conflict(change, Clash("the new name is taken in the project", kind=ClashKind.NAME_TAKEN))
             return
         decision = Decision.TAKE if same(change.before, old.content) else Decision.MERGE
         self._paths[change.path] = PathPlan(change.path, decision, renamed_from=source)
@@ -293,9 +307,14 @@ class _Planner:
         if free:
             self._edits[change.path] = Edit(change.path, occupant, settled.content, old.owner, moved_from=source)
 
-    def _conflict(self, change: Change, reason: str, regions: tuple[Region, ...] = ()) -> None:
+    def _conflict(self, change: Change, clash: Clash) -> None:
         self._paths[change.path] = PathPlan(
-            change.path, Decision.CONFLICT, reason, regions, renamed_from=change.renamed_from
+            change.path,
+            Decision.CONFLICT,
+            clash.reason,
+            clash.regions,
+            renamed_from=change.renamed_from,
+            kind=clash.kind,
         )
 
     # -- folders -------------------------------------------------------------------------------------------------------
@@ -346,9 +365,8 @@ class _Planner:
         for path in [path for path, edit in self._edits.items() if edit.before is None and edit.after is not None]:
             other = self._files.taken_for(path)
             if other is not None and not self._goes(other):
-                self._clash(
-                    path, f"this disk takes it for '{other}', which differs only in the case of letters and stays"
-                )
+                taken = f"this disk takes it for '{other}', which differs only in the case of letters and stays"
+                self._clash(path, taken, ClashKind.NAME_TAKEN)
 
     def _remove_folder(self, path: str) -> None:
         edit = self._edits.get(path)
@@ -378,6 +396,6 @@ class _Planner:
         edit = self._edits.get(path)
         return edit is not None and edit.after is None
 
-    def _clash(self, path: str, reason: str) -> None:
+    def _clash(self, path: str, reason: str, kind: ClashKind = ClashKind.TYPE) -> None:
         known = self._paths.get(path, PathPlan(path, Decision.CONFLICT))
-        self._paths[path] = replace(known, decision=Decision.CONFLICT, reason=reason)
+        self._paths[path] = replace(known, decision=Decision.CONFLICT, reason=reason, kind=kind)

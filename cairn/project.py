@@ -18,7 +18,7 @@ from pathlib import Path
 from cairn.changes import Change, ChangeSet, EntryKind
 from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem
 from cairn.hunks import Selection
-from cairn.merge_plan import Decision, PathPlan, Plan, plan
+from cairn.merge_plan import Decision, PathPlan, PathsInConflict, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
 from cairn.project_files import Edit, ProjectFiles, Unusual, naming
 from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
@@ -29,9 +29,11 @@ from cairn.waiting_files import Changed
 __all__ = [
     "Applied",
     "Decision",
+    "KeptCopy",
     "Operation",
     "OperationState",
     "PathPlan",
+    "PathsInConflict",
     "Plan",
     "Project",
     "Recovered",
@@ -70,14 +72,26 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptCopy:
+    """An earlier version of a file that somebody saved over while it was being written; `copy` is the file it is in."""
+
+    path: str
+    copy: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
-    """What an accept did. `merged` are those of `paths` where the user's own edits were kept beside the task's."""
+    """What an accept did. `merged` are those of `paths` where the user's own edits were kept beside the task's.
+
+    `kept` are earlier versions of files that were saved meanwhile, before it was planned anew.
+    """
 
     operation: Operation
     paths: tuple[str, ...]
     merged: tuple[str, ...] = ()
     already: tuple[str, ...] = ()
     recovered: Recovered | None = None
+    kept: tuple[KeptCopy, ...] = ()
 
     def in_words(self) -> str:
         """Figures for a sentence."""
@@ -94,6 +108,7 @@ class Undone:
     merged: tuple[str, ...] = ()
     already: tuple[str, ...] = ()
     recovered: Recovered | None = None
+    kept: tuple[KeptCopy, ...] = ()
 
     def in_words(self) -> str:
         """Figures for a sentence."""
@@ -145,7 +160,7 @@ class Project:
 
     def preview(self, changes: ChangeSet) -> Plan:
         """What `apply` would do now; writes nothing."""
-        with ProjectFiles(self.root) as files:
+        with ProjectFiles(self.root) as files, files.holding():
             return plan(changes, files)
 
     def apply(self, task_id: str, changes: ChangeSet, *, part: Selection | None = None) -> Applied:
@@ -158,15 +173,16 @@ class Project:
             recovered = self._recover(log, files)
 
             def planned_now() -> Plan:
-                planned = plan(changes, files)
+                with files.holding():
+                    planned = plan(changes, files)
                 require_acceptable(task_id, planned)
                 return planned
 
             def written(planned: Plan) -> Operation:
                 return self._carry_out(log, files, task_id, planned.edits, None, part)
 
-            planned, operation = _again_after_saves(planned_now, written)
-            return Applied(operation, *_figures(planned, folders=True), recovered)
+            planned, operation, kept = _again_after_saves(planned_now, written)
+            return Applied(operation, *_figures(planned, folders=True), recovered, kept)
 
     def undo(self, which: int | str | None = None) -> Undone:
         """Takes back an operation by its id, the last accept of a task by the task's, or the last accept of all.
@@ -184,14 +200,15 @@ class Project:
             def written(planned: Plan) -> Operation:
                 return self._carry_out(log, files, target.task_id, planned.edits, target.id)
 
-            planned, undo = _again_after_saves(planned_now, written)
-            return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered)
+            planned, undo, kept = _again_after_saves(planned_now, written)
+            return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered, kept)
 
     @staticmethod
     def _planned_undo(log: OperationLog, files: ProjectFiles, target: Operation) -> Plan:
-        edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
-        owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
-        planned = plan(_inverse(edits), files, tidy=False, owners=owners)
+        with files.holding():
+            edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
+            owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
+            planned = plan(_inverse(edits), files, tidy=False, owners=owners)
         _require_clean(
             planned,
             f"The {target.kind} of task {target.task_id} cannot be taken back",
@@ -332,8 +349,10 @@ class Project:
         set_aside = self._full(rewriting.set_aside)
         back = "Everything written until then was taken back." + _kept_in_words(kept, saved, set_aside)
         if isinstance(error, Changed):
-            alone = not set_aside and set(kept) <= {error.path} and error.how == "changed"
-            return _interfered(operation, error, back, kept, _SavedMeanwhile if alone else Conflict)
+            if not set_aside and set(kept) <= {error.path} and error.how == "changed":
+                copies = tuple(KeptCopy(path, saved / path) for path in kept if saved and (saved / path).exists())
+                return _SavedMeanwhile(operation.kind, operation.task_id, error.path, back, copies)
+            return _interfered(operation, error, back, kept)
         if isinstance(error, StorageProblem):
             return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
         if isinstance(error, KeyboardInterrupt):
@@ -377,19 +396,50 @@ class Project:
 class _SavedMeanwhile(Conflict):
     """Somebody saved a file in the instant of its swap, and nothing but that file stands otherwise than before."""
 
+    def __init__(self, kind: str, task_id: str, path: str, back: str, copies: tuple[KeptCopy, ...]) -> None:
+        super().__init__(f"{path} was changed while the {kind} was being written.", back, "Try again.", paths=(path,))
+        self.kind, self.task_id, self.copies = kind, task_id, copies
 
-def _again_after_saves(planned_now: Callable[[], Plan], written: Callable[[Plan], Operation]) -> tuple[Plan, Operation]:
-    """Plans anew after each save that came in between, a few times: an editor that saves often must not starve it."""
+
+def _again_after_saves(
+    planned_now: Callable[[], Plan], written: Callable[[Plan], Operation]
+) -> tuple[Plan, Operation, tuple[KeptCopy, ...]]:
+    """Plans anew after each save that came in between, a few times: an editor that saves often must not starve it.
+
+    Gives also the earlier versions that were kept on the way.
+    """
+    saves: list[_SavedMeanwhile] = []
     planned = planned_now()
-    for _ in range(_ATTEMPTS - 1):
+    while True:
         try:
-            return planned, written(planned)
+            operation = written(planned)
         except _SavedMeanwhile as saved:
+            saves.append(saved)
+            if len(saves) == _ATTEMPTS:
+                raise _saved_too_often(saves) from None
             try:
                 planned = planned_now()
             except Conflict:
                 raise saved from None  # it tells of both: that somebody saves, and that nothing was written
-    return planned, written(planned)
+        else:
+            return planned, operation, tuple(copy for saved in saves for copy in saved.copies)
+
+
+def _saved_too_often(saves: Sequence[_SavedMeanwhile]) -> Conflict:
+    """What to do about a program that saves the same files faster than they can be merged."""
+    last = saves[-1]
+    paths = tuple(dict.fromkeys(path for saved in saves for path in saved.paths))
+    copies = [str(copy.copy) for saved in saves[:-1] for copy in saved.copies]
+    kept = f" Earlier versions of it are in {_some(copies)}." if copies else ""
+    return Conflict(
+        f"{_some(paths)} was changed while the {last.kind} was being written, {len(saves)} times in a row.",
+        f"A program saves it faster than its changes can be merged. {last.why}{kept}",
+        (
+            "Stop that program, or let it rest for a second: a watcher, an automatic save, a build or a log.",
+            f"cairn {last.kind} {last.task_id}   then tries again.",
+        ),
+        paths=paths,
+    )
 
 
 # -- plans and figures -------------------------------------------------------------------------------------------------
@@ -410,12 +460,10 @@ def foreseen_in_words(planned: Plan) -> str:
 
 
 def _require_clean(planned: Plan, what: str, fix: str) -> None:
-    conflicts = planned.conflicts
-    if not conflicts:
-        return
-    count = f"{len(conflicts)} path{'' if len(conflicts) == 1 else 's'} in conflict"
-    why = "\n".join(f"{path}: {reason}." for path, reason in conflicts)
-    raise Conflict(f"{what}: {count}. Nothing was written.", why, fix, paths=tuple(path for path, _ in conflicts))
+    conflicts = tuple(path for path in planned.paths if path.decision is Decision.CONFLICT)
+    if conflicts:
+        count = f"{len(conflicts)} path{'' if len(conflicts) == 1 else 's'} in conflict"
+        raise PathsInConflict(f"{what}: {count}. Nothing was written.", fix, conflicts)
 
 
 def _figures(planned: Plan, *, folders: bool) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -503,13 +551,11 @@ def _aside(operation: Operation) -> str:
     return f".cairn/kept/{operation.id}"
 
 
-def _interfered(
-    operation: Operation, changed: Changed, back: str, kept: Sequence[str], kind: type[Conflict]
-) -> Conflict:
+def _interfered(operation: Operation, changed: Changed, back: str, kept: Sequence[str]) -> Conflict:
     paths = tuple(dict.fromkeys((changed.path, *kept)))
     if changed.how == "changed":
         what = f"{changed.path} was changed while the {operation.kind} was being written."
-        return kind(what, back, "Try again.", paths=paths)
+        return Conflict(what, back, "Try again.", paths=paths)
     why = f"What is written there would be lost. {back}"
     return Conflict(f"{changed.path} is {changed.how}.", why, "Close it there, then try again.", paths=paths)
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -28,6 +28,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe put in a file's place must not block us
 WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SUCH = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_MOST_HELD = 16  # folders; more than are ever in use at once
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -89,6 +90,7 @@ class ProjectFiles:
             self._root = os.open(root, FOLDER & ~os.O_NOFOLLOW)
         self._ignores_case = ignores_case(root)
         self._path = root
+        self._held: dict[str, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -106,11 +108,40 @@ class ProjectFiles:
 
         With `make` those that are missing are made.
         """
+        if self._held is not None and not make:
+            yield self._from_held(self._held, path)
+            return
         handle = self._opened(path, make=make)
         try:
             yield handle
         finally:
             os.close(handle)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Within it the last few folders stay open: of many files in one folder, one pays for the way down to it.
+
+        For one pass over the files. A folder that is moved away meanwhile stays the one that was looked into; what is
+        removed is missing there as well.
+        """
+        if self._held is not None:
+            yield
+            return
+        self._held = {}
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for handle in held.values():
+                os.close(handle)
+
+    def _from_held(self, held: dict[str, int], path: str) -> int:
+        if path not in held:
+            handle = self._opened(path)
+            if len(held) >= _MOST_HELD:
+                os.close(held.pop(next(iter(held))))
+            held[path] = handle
+        return held[path]
 
     def _opened(self, path: str, *, make: bool = False) -> int:
         if path == ".":
@@ -198,18 +229,16 @@ class ProjectFiles:
     def nearest_folder(self, path: str) -> Iterator[tuple[str, int]]:
         """The lowest folder above the path that exists, with a descriptor of it."""
         above = parent(path)
-        while True:
-            try:
-                handle = self._opened(above)
-                break
-            except OSError as error:
-                if above == "." or error.errno not in NO_SUCH:
-                    raise
-            above = parent(above)
-        try:
+        with ExitStack() as opened:
+            while True:
+                try:
+                    handle = opened.enter_context(self.folder(above))
+                    break
+                except OSError as error:
+                    if above == "." or error.errno not in NO_SUCH:
+                        raise
+                above = parent(above)
             yield above, handle
-        finally:
-            os.close(handle)
 
 
 @lru_cache(maxsize=16)

@@ -62,9 +62,10 @@ class Rewriting:
     def carry_out(self) -> None:
         """All of it, synced. On any error whatever was done stays until `take_back`."""
         self._waiting.stage(*self._by_age())
-        for path, step in self._steps(self.edits):
-            with naming(path):
-                step()
+        with self._files.holding():
+            for path, step in self._steps(self.edits):
+                with naming(path):
+                    step()
         self._waiting.drop_displaced()
         self._sync_folders()
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -55,12 +56,29 @@ class Merged:
     data: bytes
 
 
+class ClashKind(StrEnum):
+    """What sort of conflict it is, for programs."""
+
+    CONTENT = "content"  # both sides changed the same lines
+    BINARY = "binary"
+    UNMERGED = "unmerged"  # both changed it, and git was not there or could not merge it
+    MODE = "mode"
+    SYMLINK = "symlink"
+    ADDED = "added"  # made on both sides, differently
+    DELETED = "deleted"  # gone in the project, changed by the other side
+    CHANGED = "changed"  # changed in the project, gone on the other side
+    TYPE = "type"  # a file on one side, a folder or link on the other
+    NAME_TAKEN = "name taken"
+    UNUSABLE = "unusable"  # a path that is none, or that cannot be read or replaced
+
+
 @dataclass(frozen=True, slots=True)
 class Clash:
     """No merge, and why; `regions` are known for texts that git could compare."""
 
     reason: str
     regions: tuple[Region, ...] = ()
+    kind: ClashKind = ClashKind.UNMERGED
 
 
 def lines_in_words(first: int, lines: tuple[int, int] | None) -> str:
@@ -78,7 +96,7 @@ def _line_range(first: int, data: bytes) -> tuple[int, int] | None:
 def merge(base: bytes, project: bytes, task: bytes) -> Merged | Clash:
     """What `git merge-file` makes of them. Binary content never merges; without git nothing does."""
     if b"\0" in base or b"\0" in project or b"\0" in task:
-        return Clash("binary file changed on both sides")
+        return Clash("binary file changed on both sides", kind=ClashKind.BINARY)
     if shutil.which("git") is None:
         return Clash("changed on both sides, and merging needs git, which is not installed")
     try:
@@ -124,7 +142,7 @@ def _clash(folder: str, size: int, project: bytes, task: bytes) -> Clash:
     places = [region.in_words() for region in regions[:_REGIONS_NAMED]]
     places += [f"and {len(regions) - _REGIONS_NAMED} more"] if len(regions) > _REGIONS_NAMED else []
     where = f": {'; '.join(places)}" if places else ""
-    return Clash(f"the same lines changed on both sides{where}", regions)
+    return Clash(f"the same lines changed on both sides{where}", regions, ClashKind.CONTENT)
 
 
 def _regions(marked: bytes, size: int, project: bytes, task: bytes) -> tuple[Region, ...]:

@@ -16,6 +16,7 @@ from itertools import groupby
 
 from cairn.atomic_rename import take_free_name
 from cairn.changes import Content, EntryKind
+from cairn.disk_waits import at_once
 from cairn.file_attributes import give_attributes
 from cairn.other_writers import InUse, unwritten
 from cairn.project_files import (
@@ -91,8 +92,9 @@ class WaitingFiles:
 
     def stage(self, *edits: Edit) -> None:
         """Writes the new contents, synced, each beside its place: in its folder, or in the nearest one there is yet."""
-        for start in range(0, len(edits), SYNCED_TOGETHER):
-            self._stage(edits[start : start + SYNCED_TOGETHER])
+        with self._files.holding():
+            for start in range(0, len(edits), SYNCED_TOGETHER):
+                self._stage(edits[start : start + SYNCED_TOGETHER])
 
     def _stage(self, edits: Sequence[Edit]) -> None:
         """All are written before the first is synced: what a disk has at hand at once, it does in few turns."""
@@ -105,9 +107,11 @@ class WaitingFiles:
                         opened.callback(os.close, handle)
                         written.append((edit.path, handle))
                     self._folders[edit.path] = where
-            for path, handle in written:
+            failures = at_once(os.fsync, [handle for _, handle in written])
+            for (path, _), failure in zip(written, failures, strict=True):
                 with naming(path):
-                    os.fsync(handle)
+                    if failure is not None:
+                        raise failure
 
     def displaced(self, path: str, expected: Content | None, where: str | None = None) -> None:
         """From now on the temporary file is what stood at the path, and should be `expected`."""
@@ -158,18 +162,18 @@ class WaitingFiles:
         """Deletes what was displaced. Raises Changed at a file that somebody wrote since, or has open to write."""
         for _, paths in groupby([*self._displaced], self._folders.__getitem__):
             first, *others = paths
-            with naming(first), self._folder_of(first) as folder:
+            with naming(first), self._folder_of(first) as folder, _freed_together() as freeing:
                 for path in (first, *others):
                     with naming(path):
-                        self._drop(path, folder)
+                        self._drop(path, folder, freeing)
 
     def drop_or_set_aside(self) -> None:
         """Nothing stays under a temporary name: what is not known to be in the operation's journal goes aside."""
         for path in [*self._displaced]:
             with naming(path):
                 try:
-                    with self._folder_of(path) as folder:
-                        self._drop(path, folder)
+                    with self._folder_of(path) as folder, _freed_together() as freeing:
+                        self._drop(path, folder, freeing)
                 except Changed:
                     self._put_aside(path)
 
@@ -195,13 +199,13 @@ class WaitingFiles:
                 folder = opened.enter_context(self._files.folder(self._folders[path]))
             yield folder
 
-    def _drop(self, path: str, folder: int) -> None:
+    def _drop(self, path: str, folder: int, freeing: list[int]) -> None:
         expected = self._displaced[path]
         if expected is None:
             raise Changed(path)
         try:
             with _gone_is_changed(path):
-                _delete_unchanged(folder, self.name(path), path, expected)
+                _delete_unchanged(folder, self.name(path), path, expected, freeing)
         except (InUse, Unusual) as unlike:
             raise Changed(path, unlike.how if isinstance(unlike, InUse) else "changed") from None
         self.moved(path)
@@ -239,7 +243,8 @@ def _look_when_unwritten(folder: int, name: str, path: str) -> Found | None:
         return look_in(folder, name, path)
 
 
-def _delete_unchanged(folder: int, name: str, path: str, expected: Content) -> None:
+def _delete_unchanged(folder: int, name: str, path: str, expected: Content, freeing: list[int]) -> None:
+    """Of a file a second descriptor goes to `freeing`: it is the last to be closed."""
     if expected.kind is not EntryKind.FILE:
         _require_same(folder, name, path, expected)
         os.unlink(name, dir_fd=folder)
@@ -249,6 +254,24 @@ def _delete_unchanged(folder: int, name: str, path: str, expected: Content) -> N
             raise Changed(path)
         require_undisturbed()
         os.unlink(name, dir_fd=folder)
+        freeing.append(os.dup(handle))
+    if len(freeing) >= SYNCED_TOGETHER:
+        _free(freeing)
+
+
+@contextmanager
+def _freed_together() -> Iterator[list[int]]:
+    """Descriptors of deleted files. The last close of one gives its room back, and waits for the disk meanwhile."""
+    handles: list[int] = []
+    try:
+        yield handles
+    finally:
+        _free(handles)
+
+
+def _free(handles: list[int]) -> None:
+    at_once(os.close, handles)
+    handles.clear()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
+    from cairn.project import KeptCopy
     from cairn.queue import TaskQueue
     from cairn.settings import Settings
     from cairn.task import Task
@@ -96,6 +97,15 @@ def tasks_of(chosen: Chosen, console: Console) -> Iterator[TaskQueue]:
                 return
     with opened(chosen, console) as orchestrator:
         yield orchestrator.queue
+
+
+def tell_of_kept(copies: Sequence[KeptCopy], console: Console) -> None:
+    """Says of files that were saved while they were written where the version before that save is."""
+    for each in copies:
+        earlier = (
+            f"{printable(each.path)} was saved meanwhile; what it held before that is in {printable(str(each.copy))}"
+        )
+        console.note(f"cairn: {earlier}")
 
 
 def named_task(orchestrator: Orchestrator, task_id: str | None, statuses: tuple[TaskStatus, ...], verb: str) -> Task:

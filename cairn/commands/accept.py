@@ -14,7 +14,7 @@ import click
 
 from cairn.changes import ChangeSet
 from cairn.checks import Verdict
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands import Chosen, as_json, named_task, opened, task_argument, tell_of_kept
 from cairn.console import Console, printable
 from cairn.dangerous_paths import Danger, dangers, not_allowed, require_patterns
 from cairn.errors import NotFound, UsageProblem
@@ -120,6 +120,7 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
         console.write(f"Committed {made.sha[:10]}: {printable(made.subject)}" if made else _ALREADY)
     if others := _rejected_for(orchestrator, task):
         console.note(f"cairn: rejected, as variants of it: {', '.join(others)}")
+    tell_of_kept(applied.kept, console)
     if left:
         console.note(f"{files(len(left))} left in review:  cairn diff {task.id}   shows the rest.")
     console.note(f"cairn undo {task.id}   takes {'that part' if applied.operation.partial else 'it'} back.")

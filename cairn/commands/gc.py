@@ -24,11 +24,12 @@ def command(chosen: Chosen, dry_run: bool, days: int | None, as_json: bool) -> N
     """Delete old tasks and what is past undoing.
 
     Deleted are: tasks that ended more than 30 days ago (rejected, failed, cancelled, or accepted and past undoing); the
-    record of accepts and undos as old, which can then not be taken back any more; temporary files that a killed command
-    left, and workspaces that a killed check left in your cache. The setting `keep.days` changes the 30.
+    record of accepts and undos as old, which can then not be taken back any more; copies as old of your files that were
+    kept when you saved during an accept or undo; temporary files that a killed command left, and workspaces that a
+    killed check left in your cache. The setting `keep.days` changes the 30.
 
     Kept are: every task that is queued, runs or is in review; the newest 20 accepts and undos (`keep.operations`), with
-    all that belongs to the same accept; files that were set aside as damaged, or kept for you after an interruption.
+    all that belongs to the same accept; files that were set aside as damaged.
     """
     from cairn.clean_up import clean_up
     from cairn.disk_use import size_in_words
@@ -62,6 +63,8 @@ def _list(done: CleanedUp, console: Console) -> None:
         console.write(f"left over  {printable(each.path)}")
     for folder in done.workspaces:
         console.write(f"workspace  {printable(str(folder))}")
+    for each in done.copies:
+        console.write(f"kept file  {printable(each.path)}")
 
 
 def _counts(done: CleanedUp) -> str:
@@ -70,6 +73,7 @@ def _counts(done: CleanedUp) -> str:
         (len(done.operations), "operation"),
         (len(done.left_over), "leftover file"),
         (len(done.workspaces), "leftover workspace"),
+        (len(done.copies), "kept file"),
     ]
     words = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -17,14 +17,18 @@ from cairn.task import TaskStatus
 def command(chosen: Chosen, task_id: str | None, reason: str, as_json: bool) -> None:
     """Drop a task's changes.
 
-    The project was never touched by them; the task and its diff can still be looked at.
+    The project was never touched by them; the task and its diff can still be looked at. `cairn undo ID` takes the
+    rejection back.
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = orchestrator.reject(named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "reject"), reason)
+        partly = bool(orchestrator.project.accepted(task.id))
     if as_json:
         from cairn.json_output import task_json
 
         console.json({"task": task_json(task)})
     console.write(f"Rejected {task.id}. Nothing in your project changed.")
+    if not partly:  # of a task that was accepted in part, undo takes back that
+        console.note(f"cairn undo {task.id}   puts it back in review.")
     console.note(f"cairn retry {task.id}   runs it again from today's files.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cairn.commands import Chosen, as_json, opened, task_argument
+from cairn.commands import Chosen, as_json, opened, task_argument, tell_of_kept
 from cairn.console import Console
 from cairn.errors import UsageProblem
 from cairn.task import Task, TaskStatus
@@ -47,6 +47,7 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json:
         console.json(undone_json(task, undone))
     what = "" if undone.operation.undoes is None else f"operation {undone.operation.id}, an undo of "
     console.write(f"Took back {what}{task.id}: {undone.in_words()}.")
+    tell_of_kept(undone.kept, console)
     if task.status is TaskStatus.ACCEPTED:
         console.note(f"It is accepted again:  cairn undo {task.id}   takes it back.")
     else:

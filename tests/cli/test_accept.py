@@ -391,7 +391,7 @@ def test_a_part_as_json_says_what_is_left(project, cairn):
 
     assert told == {
         "id": task["id"], "status": "in review", "operation": 1, "paths": ["src/app.py"],
-        "left": ["lib/new.py", "lib/tool.py"],
+        "left": ["lib/new.py", "lib/tool.py"], "kept": [],
     }  # fmt: skip
 
 

@@ -146,6 +146,11 @@ This was a dry run.
     assert everything(much) == before
     real = cairn("accept")
     assert (real.code, real.err + "This was a dry run.\n") == (foretold.code, foretold.err)
+    (conflict,) = json.loads(cairn("accept", "--json").out)["error"]["conflicts"]
+    (region,) = conflict["regions"]
+    assert (conflict["path"], conflict["kind"], region["yours_lines"], region["made_lines"]) == (
+        "src/app.py", "content", [3, 4], [3, 3],
+    )  # fmt: skip
     assert json.loads(cairn("accept", "--dry-run", "--json").out)["would"][-1] == snapshot(
         {
             "path": "src/app.py",
@@ -153,6 +158,7 @@ This was a dry run.
             "merged": False,
             "folder": False,
             "reason": "the same lines changed on both sides: lines 3-4 (yours) against line 3 (the task's)",
+            "kind": "content",
             "regions": [
                 {
                     "first_line": 3,

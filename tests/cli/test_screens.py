@@ -255,7 +255,10 @@ def test_reject_and_retry(project, cairn):
         Screen(
             code=0,
             out="Rejected TASK1. Nothing in your project changed.\n",
-            err="cairn retry TASK1   runs it again from today's files.\n",
+            err="""\
+cairn undo TASK1   puts it back in review.
+cairn retry TASK1   runs it again from today's files.
+""",
         )
     )
     assert cairn("list").out == snapshot("""\

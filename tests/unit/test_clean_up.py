@@ -82,6 +82,29 @@ def test_past_their_time_ended_tasks_go_and_open_ones_stay_with_their_undo(made,
     assert not clean_up(made.orchestrator, now=time.time() + LATER)
 
 
+def test_what_was_kept_for_a_person_goes_when_it_is_old_and_is_listed_before(made, project):
+    kept, link = project / ".cairn/kept/3/src", project / ".cairn/kept/4"
+    kept.mkdir(parents=True)
+    (kept / "app.py").write_text("mine\n")
+    os.utime(kept / "app.py", (1, 1))  # a file that was moved there keeps its time
+    outside = project.parent / "outside"
+    outside.mkdir()
+    link.symlink_to(outside)
+    now = time.time()
+
+    young = clean_up(made.orchestrator, now=now + 29 * DAY)
+    told = clean_up(made.orchestrator, now=now + LATER, dry_run=True)
+    assert (kept / "app.py").exists()
+    done = clean_up(made.orchestrator, now=now + LATER)
+
+    assert not young
+    assert [each.path for each in young.kept] == [".cairn/kept/3/src/app.py"]
+    assert [each.path for each in done.copies] == [".cairn/kept/3/src/app.py"]
+    assert (told.copies, told.kept, done.kept, done.freed) == (done.copies, (), (), 5)
+    assert (sorted(path.name for path in link.parent.iterdir()), outside.is_dir()) == (["4"], True)
+    assert not clean_up(made.orchestrator, now=now + LATER)
+
+
 def test_an_open_tasks_undo_still_works_after_it(made, project):
     tasks = one_of_each(made)
     (project / "new.txt").unlink()

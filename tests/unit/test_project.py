@@ -29,9 +29,12 @@ from cairn.errors import (
     StorageProblem,
     UsageProblem,
 )
-from cairn.project import Applied, Decision, OperationState, PathPlan, Project
+from cairn.merge_plan import PathsInConflict
+from cairn.project import Applied, Decision, KeptCopy, OperationState, PathPlan, Project
 from cairn.project_files import only_mode
 from cairn.rewriting import Rewriting
+from cairn.text_merge import ClashKind
+from cairn.waiting_files import Changed, WaitingFiles
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
 
 LINES = "1\n2\n3\n4\n5\n6\n7\n"
@@ -259,7 +262,7 @@ def test_preview_says_what_apply_will_do_and_writes_nothing(at, root):
     changes = ChangeSet(tuple(each for each in CHANGES if each.path in {"text", "latin", "binary", "empty"}))
 
     assert at.preview(changes).paths == (
-        PathPlan("binary", Decision.CONFLICT, "binary file changed on both sides"),
+        PathPlan("binary", Decision.CONFLICT, "binary file changed on both sides", kind=ClashKind.BINARY),
         PathPlan("empty", Decision.TAKE),
         PathPlan("latin", Decision.ALREADY),
         PathPlan("text", Decision.MERGE),
@@ -560,12 +563,50 @@ def test_an_editor_that_saves_again_and_again_is_planned_around_a_few_times(at, 
         assert (at.apply("abc", changes) if act == "apply" else at.undo()).merged == ("text",)
         first = "1" if act == "undo" else "one"
     else:
-        with pytest.raises(Conflict, match="text was changed while the"):
+        with pytest.raises(Conflict) as caught:
             at.apply("abc", changes) if act == "apply" else at.undo()
+        word = "accept" if act == "apply" else "undo"
+        assert caught.value.what == f"text was changed while the {word} was being written, 5 times in a row."
+        assert caught.value.fix[-1] == f"cairn {word} abc   then tries again."
 
     edits = "".join(f"edit {number}\n" for number in range(1, saves + 1))
     assert (root / "text").read_text() == LINES.replace("1", first) + edits
     assert not list(root.rglob(".cairn-*"))
+
+
+@pytest.mark.parametrize("act", ["apply", "undo"])
+def test_what_was_kept_before_another_try_is_told_when_that_comes_through(at, root, monkeypatch, act):
+    """An editor saves after the swap, and the swap of the next file fails on a save too: both are taken back."""
+    changes = between({"text": text(LINES)}, {"text": text(LINES.replace("1", "one"))})
+    if act == "undo":
+        at.apply("abc", changes)
+    before, drop = (root / "text").read_bytes(), WaitingFiles.drop_displaced
+
+    def saved_first(self):
+        monkeypatch.setattr(WaitingFiles, "drop_displaced", drop)
+        (root / "saving").write_bytes(before + b"edit\n")
+        (root / "saving").replace(root / "text")
+        raise Changed("text")
+
+    monkeypatch.setattr(WaitingFiles, "drop_displaced", saved_first)
+    done = at.apply("abc", changes) if act == "apply" else at.undo()
+
+    copy = root / f".cairn/kept/{1 if act == 'apply' else 2}/text"
+    assert done.kept == (KeptCopy("text", copy),)
+    assert copy.read_bytes() == before
+    assert (root / "text").read_text() == LINES.replace("1", "1" if act == "undo" else "one") + "edit\n"
+
+
+def test_a_conflict_has_each_path_s_kind_and_lines_as_data(at, root):
+    at.apply("abc", CHANGES)
+    (root / "text").write_text(AFTER["text"].data.decode().replace("2", "deux").replace("two", "zwei") + "more\n")
+    (root / "latin").unlink()
+    with pytest.raises(PathsInConflict) as caught:
+        at.undo()
+
+    kinds = {each.path: each.kind for each in caught.value.plans}
+    assert kinds["latin"] is ClashKind.DELETED
+    assert set(caught.value.paths) == set(kinds)
 
 
 def test_a_file_put_into_an_emptied_folder_keeps_the_folder(at, root, monkeypatch):
@@ -767,7 +808,7 @@ def test_a_look_that_fails_anywhere_leaves_the_project_wholly_before_or_after(tm
         if caught is None:  # nothing was lost with that look
             assert snapshot(root) == done, point
             continue
-        assert type(caught) in {KINDS[code], Conflict}, (point, caught)
+        assert type(caught) in {KINDS[code], Conflict, PathsInConflict}, (point, caught)
         assert snapshot(root, folders=True) == whole, point
         assert Project(root).recover() is None
         assert not list(root.rglob(".cairn-*"))
