@@ -13,10 +13,12 @@ from cairn.metering import Ceilings
 from cairn.operation_log import OperationLog
 from cairn.queue import TaskQueue
 from cairn.sqlite_file import connect
+from cairn.task_content import TABLES
 from cairn.task_file import TaskFile
 
 PAGE = (Path(__file__).parents[2] / "docs/storage.md").read_text(encoding="utf-8")
 LEDGER, OPERATIONS = "## The ledger: cairn.db", "## The operations: operations.db"
+SERVER = "## On a server: task_data, task_part"
 
 
 def plain(statement):
@@ -54,8 +56,10 @@ def files(tmp_path):
 
 def test_the_page_has_every_table_index_and_trigger_of_each_file_and_no_other(files):
     task, rest = PAGE.split(LEDGER)
-    ledger, operations = rest.split(OPERATIONS)
+    ledger, rest = rest.split(OPERATIONS)
+    operations, server = rest.split(SERVER)
 
     assert statements(task) == made(files / "task.db")
     assert statements(ledger) == made(files / "ledger.db")
     assert statements(operations) == made(files / "operations.db")
+    assert statements(server) == statements(f"```sql\n{TABLES.replace('IF NOT EXISTS ', '').strip()}\n```")
