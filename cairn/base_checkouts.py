@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,14 @@ _LOCK, _MARK = ".lock", ".done"
 _MASK = 0o022  # the same modes on every machine: programs see them
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAME_LENGTHS = {40, 64}
+
+
+def cache_folder(given: str | None, environ: Mapping[str, str], project: str) -> Path:
+    """Where a project's checkouts are: in the setting `engine.cache`, else in the user's cache folder."""
+    home = Path(environ.get("HOME") or "~").expanduser()
+    if given:
+        return Path(given).expanduser().absolute() / project
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "cairn" / "bases" / project
 
 
 class BaseCheckouts:

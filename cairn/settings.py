@@ -175,6 +175,9 @@ class EngineSettings:
     objects: str | None = _setting(
         None, Name(), 'where large task files lie, such as "s3://bucket/cairn" or "file:///srv/cairn"'
     )
+    cache: str | None = _setting(
+        None, Name(), "where workers keep the commits that tasks work on; in ~/.cache/cairn when not set"
+    )
     starts_per_minute: int | None = _setting(
         None, OrNone(Whole(1, 100_000)), "tasks that all workers of the server together start in a minute"
     )
@@ -306,7 +309,7 @@ _PERSONAL: Mapping[str, tuple[frozenset[str], str]] = {
         frozenset({"name", "host", "folder", "unsandboxed", "visible", "environment"}),
         "It decides what a check may reach on this machine",
     ),
-    "engine": (frozenset({"url", "remote", "objects"}), "It decides where your work goes"),
+    "engine": (frozenset({"url", "remote", "objects", "cache"}), "It decides where your work goes"),
 }
 
 

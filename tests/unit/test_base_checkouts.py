@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.base_checkouts import BaseCheckouts
+from cairn.base_checkouts import BaseCheckouts, cache_folder
 from cairn.base_remote import fetch, prune_remote, publish, remote_address
 from cairn.errors import CairnError, NotFound, StorageProblem, UsageProblem
 from cairn.git_history import history
@@ -408,6 +408,12 @@ def test_a_server_that_never_answers_is_given_up(cloned, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(CairnError) as late:
         publish(cloned, snapshot(cloned), f"git://127.0.0.1:{silent.getsockname()[1]}/x", seconds=0.5)
     assert late.value.why == "git push did not end within 0.5 s."
+
+
+def test_where_checkouts_are_is_the_setting_or_the_users_cache(tmp_path):
+    assert cache_folder(None, {"HOME": "/home/me"}, "app") == Path("/home/me/.cache/cairn/bases/app")
+    assert cache_folder(None, {"XDG_CACHE_HOME": "/cache"}, "app") == Path("/cache/cairn/bases/app")
+    assert cache_folder("/srv/cairn", {}, "app") == Path("/srv/cairn/app")
 
 
 def test_a_cache_that_cannot_be_written_is_told(cloned, remote, tmp_path):

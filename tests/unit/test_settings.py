@@ -230,7 +230,7 @@ def test_a_table_of_ours_that_is_none_names_its_file(root, environ):
     )
 
 
-@pytest.mark.parametrize("name", ["url", "remote", "objects"])
+@pytest.mark.parametrize("name", ["url", "remote", "objects", "cache"])
 def test_no_project_says_where_a_persons_work_goes(root, environ, name):
     (root / "cairn.toml").write_text(f'[engine]\n{name} = "postgresql://elsewhere/cairn"\nproject = "app"\n')
 
