@@ -7,6 +7,7 @@ bucket's endpoint, region and keys (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import obstore.store
 
 _PATIENCE = timedelta(seconds=20)  # for a store that does not answer; longer than a moment's trouble
+_TRANSFER = timedelta(minutes=10)
 _FULL = f"os error {errno.ENOSPC}"
 
 
@@ -118,7 +120,11 @@ def _opened(url: str) -> obstore.store.ObjectStore:
         return LocalStore.from_url(url, mkdir=True)
     return from_url(
         url,
-        client_options={"timeout": _PATIENCE, "connect_timeout": timedelta(seconds=5)},
+        client_options={  # with any, obstore does not look at the variable for this one any more
+            "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"true", "1"},
+            "connect_timeout": timedelta(seconds=5),
+            "timeout": _TRANSFER,
+        },
         retry_config={"max_retries": 5, "retry_timeout": _PATIENCE},
     )
 

@@ -293,7 +293,7 @@ class Orchestrator:
         draft = self.queue.draft(request, origin, options=options, terms=terms, model=model)
         again = self.queue.rewrite(task, draft)
         if asked or self.store.exists(task.id):
-            with self.store.writing(again, base=self.project.root) as file:
+            with _unless_it_moved(task), self.store.writing(again, base=self.project.root) as file:
                 keep_asked(file, asked)
         return again
 
@@ -392,12 +392,8 @@ class Orchestrator:
             raise IllegalMove(f"Task {task.id} is {task.status}; it asks nothing.", fix=f"cairn show {task.id}")
         self.settings.with_options({**task.options, **(options or {})})
         self._require_file(task)
-        try:
+        with _unless_it_moved(task):
             question = self._answered(task, answer)
-        except TakenOver:
-            raise IllegalMove(
-                f"Task {task.id} moved meanwhile; this answer was not kept.", fix=f"cairn show {task.id}"
-            ) from None
         if question.is_of_limit and not answer.yes:
             reason = f"limit reached: {question.name} = {question.arguments}"
             failed = self.queue.move(task, TaskStatus.FAILED, reason=reason)
@@ -553,7 +549,7 @@ class Orchestrator:
         if task.status in {TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING}:
             raise IllegalMove(f"Task {task.id} is {task.status}; it has not ended yet.", fix=f"cairn show {task.id}")
         self._require_file(task)
-        with self._workspace(task, to_write=True) as work:
+        with _unless_it_moved(task), self._workspace(task, to_write=True) as work:
             deciding = task.status is TaskStatus.IN_REVIEW
             runs = self.checks(work, settings, observe, unsandboxed=unsandboxed, deciding=deciding)
             found = sorted(runs.standings(), key=lambda each: not each.check.keep_writes)
@@ -1044,6 +1040,15 @@ class Orchestrator:
             limit = self.settings.with_options(task.options).limits.file_bytes
             overlay = AgentFSOverlay(file, self.project.root, file_bytes=limit)
             yield Workspace(file, overlay, Journal(file, self._clock))
+
+
+@contextmanager
+def _unless_it_moved(task: Task) -> Iterator[None]:
+    """For commands about a task that others may move: what they would have kept in its file is not kept then."""
+    try:
+        yield
+    except TakenOver:
+        raise IllegalMove(f"Task {task.id} moved meanwhile; nothing was kept.", fix=f"cairn show {task.id}") from None
 
 
 def _costs(work: Workspace) -> dict[int, StepCost]:

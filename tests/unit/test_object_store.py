@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from cairn.errors import StorageProblem, UsageProblem
@@ -63,15 +67,72 @@ def test_an_address_that_cannot_be_one_is_refused_in_words(url, why):
     assert "Debug source" not in str(refused.value)
 
 
-def test_a_bucket_that_cannot_be_reached_is_told_within_seconds(monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
-    store = ObjectStore("s3://bucket/cairn")
+class Bucket(BaseHTTPRequestHandler):
+    """What of S3's protocol objects need that are made once: RFC 9110's conditional PUT, and GET."""
 
-    with pytest.raises(StorageProblem) as failed:
-        store.put("a", b"x")
+    def do_PUT(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["If-None-Match"] == "*"
+        there = self.path in self.server.objects
+        self.server.objects.setdefault(self.path, content)
+        self.answer(412 if there else 200)
+
+    def do_GET(self):
+        content = self.server.objects.get(self.path)
+        self.answer(404 if content is None else 200, content or b"")
+
+    def answer(self, status, content=b""):
+        self.send_response(status)
+        for name, value in (("ETag", '"x"'), ("Last-Modified", "Sat, 21 Nov 2026 12:00:00 GMT")):
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    """Names a server in the environment, as a person does for a store of their own."""
+
+    def at(port):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+        return ObjectStore("s3://bucket/cairn")
+
+    return at
+
+
+def test_a_bucket_behind_an_endpoint_of_the_environment(endpoint):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
+        server.objects = {}
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            store = endpoint(server.server_port)
+            store.put("project/a", b"one")
+            store.put("project/a", b"two")
+            assert store.get("project/a") == b"one"
+            assert server.objects == {"/bucket/cairn/project/a": b"one"}
+            with pytest.raises(ObjectMissing):
+                store.get("project/b")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_bucket_that_cannot_be_reached_is_told(endpoint):
+    with socket.socket() as taken:  # bound, and not listening: nobody else can be there
+        taken.bind(("127.0.0.1", 0))
+        store = endpoint(taken.getsockname()[1])
+        with pytest.raises(StorageProblem) as failed:
+            store.put("a", b"x")
 
     assert failed.value.what == "s3://bucket/cairn, where large task files lie, does not serve them."
+    assert "error sending request" in failed.value.why
     assert "Debug source" not in str(failed.value)
