@@ -87,7 +87,7 @@ class Crew:
         self._verbose = verbose
         self._variants = variants
         self._at_once = orchestrator.settings.budget.tasks_at_once
-        self._fleet = Fleet(self._queue.path)
+        self._fleet = Fleet(self._queue.place)
         self._engine = chosen_engine(self._queue, orchestrator.settings, size, self._fleet, variants)
         self._id, self._started = f"{Owner.this_process()}:{os.urandom(4).hex()}", self._fleet.now()
         self._said: tuple[float, SeenCrew | None] = (0.0, None)
@@ -107,7 +107,7 @@ class Crew:
         them, and they are queued again.
         """
         with (
-            LedgerWatch(self._queue.path) as watch,
+            LedgerWatch(self._queue.place) as watch,
             closing(self._fleet),
             self._hearing_signals(watch),
             closing(self._engine),

@@ -9,29 +9,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from cairn.ledger_database import opened
+from cairn.ledger_place import LedgerPlace
 from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
-from cairn.sqlite_file import connect, transaction, translate_errors
 
 KEPT_DAYS = 7
 MINUTE = 60.0
 
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS spending (
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS spending (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, owner TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL,
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, picos INTEGER,
     estimated INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0
-)""",
-    "CREATE INDEX IF NOT EXISTS spending_by_time ON spending (at)",
-)
+);
+CREATE INDEX IF NOT EXISTS spending_by_time ON spending (at);
+"""
 _SUMS = (
-    "SELECT settled, count(*), sum(input_tokens), sum(output_tokens), coalesce(sum(picos), 0), sum(picos IS NULL),"
-    " sum(estimated) FROM spending WHERE at >= ? GROUP BY settled"
+    "SELECT settled, count(*), CAST(sum(input_tokens) AS BIGINT), CAST(sum(output_tokens) AS BIGINT),"
+    " CAST(coalesce(sum(picos), 0) AS BIGINT), count(*) - count(picos), CAST(sum(estimated) AS BIGINT)"
+    " FROM spending WHERE at >= ? GROUP BY settled"
 )
 _DEAD = (
-    "DELETE FROM spending WHERE NOT settled AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = spending.task"
+    "DELETE FROM spending WHERE settled = 0 AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = spending.task"
     " AND task.status = 'running' AND task.owner = spending.owner AND task.lease_until >= ?)"
 )
 
@@ -72,25 +75,22 @@ class DayBudget:
 
     def __init__(
         self,
-        ledger: Path,
+        ledger: Path | LedgerPlace,
         ceilings: Ceilings,
         owner: str = "",
         *,
         rates: Rates | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.ceilings = ceilings
         self._rates = rates or Rates()
-        self.clock = clock
-        self._path = ledger
         self._owner = owner
-        with translate_errors(ledger):
-            self._db = connect(ledger, create=False)
-            for statement in SCHEMA:
-                self._db.execute(statement)
+        self._db = opened(ledger, create=False)
+        self._db.ensure(SCHEMA)
+        self.clock = clock or self._db.now
 
     def close(self) -> None:
-        """Releases the file."""
+        """Releases the ledger."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -101,58 +101,63 @@ class DayBudget:
 
     def reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
         """Room for one call, its answer as long as wanted or as there is room for."""
-        with translate_errors(self._path), transaction(self._db):
-            self._forget()
-            meter = self._meter()
-            if (rate := self._rates.rate(model)) and (reached := self._reached(model, rate, wanted.tokens)):
-                return NoRoom(reached, meter.spent, for_now=True)
-            got = meter.reserve(wanted.input_tokens, price, wanted.output_tokens)
-            if isinstance(got, Short):
-                return self._no_room(meter, got, wanted.input_tokens, price)
-            spent = got[1]
-            key = self._db.execute(
-                "INSERT INTO spending (task, owner, model, at, input_tokens, output_tokens, picos)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (task, self._owner, model, self.clock(), spent.input_tokens, spent.output_tokens, _price(spent)),
-            ).lastrowid
-        return Held(key or 0, task, model, spent)
+        return self._db.write(partial(self._reserve, task, model, price, wanted))
+
+    def _reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
+        self._forget()
+        meter = self._meter()
+        if (rate := self._rates.rate(model)) and (reached := self._reached(model, rate, wanted.tokens)):
+            return NoRoom(reached, meter.spent, for_now=True)
+        got = meter.reserve(wanted.input_tokens, price, wanted.output_tokens)
+        if isinstance(got, Short):
+            return self._no_room(meter, got, wanted.input_tokens, price)
+        spent = got[1]
+        key = self._db.execute(
+            "INSERT INTO spending (task, owner, model, at, input_tokens, output_tokens, picos)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (task, self._owner, model, self.clock(), spent.input_tokens, spent.output_tokens, _price(spent)),
+        ).rows[0][0]
+        return Held(key, task, model, spent)
 
     def grow(self, held: Held, price: Price | None, wanted: int) -> Held | NoRoom:
         """The same call with room for an answer of up to `wanted` tokens."""
-        with translate_errors(self._path), transaction(self._db):
-            meter = self._meter()
-            got = meter.grow(held.spent, price, wanted)
-            if isinstance(got, Short):
-                return NoRoom(got.of, meter.spent, for_now=False)
-            spent = got[1]
-            self._db.execute(
-                "UPDATE spending SET output_tokens = ?, picos = ? WHERE id = ?",
-                (spent.output_tokens, _price(spent), held.key),
-            )
+        return self._db.write(partial(self._grow, held, price, wanted))
+
+    def _grow(self, held: Held, price: Price | None, wanted: int) -> Held | NoRoom:
+        meter = self._meter()
+        got = meter.grow(held.spent, price, wanted)
+        if isinstance(got, Short):
+            return NoRoom(got.of, meter.spent, for_now=False)
+        spent = got[1]
+        self._db.execute(
+            "UPDATE spending SET output_tokens = ?, picos = ? WHERE id = ?",
+            (spent.output_tokens, _price(spent), held.key),
+        )
         return Held(held.key, held.task, held.model, spent)
 
     def settle(self, held: Held, used: Spent) -> None:
         """The call ended, and took this; kept also when the reservation was given up meanwhile."""
         figures = (used.input_tokens, used.output_tokens, _price(used), used.estimated)
-        with translate_errors(self._path), transaction(self._db):
-            self._db.execute(
-                "INSERT INTO spending (id, task, owner, model, at, input_tokens, output_tokens, picos, estimated,"
-                " settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET"
-                " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
-                " picos = excluded.picos, estimated = excluded.estimated, settled = 1",
-                (held.key, held.task, self._owner, held.model, self.clock(), *figures),
-            )
+        self._db.execute(
+            "INSERT INTO spending (id, task, owner, model, at, input_tokens, output_tokens, picos, estimated,"
+            " settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET"
+            " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
+            " picos = excluded.picos, estimated = excluded.estimated, settled = 1",
+            (held.key, held.task, self._owner, held.model, self.clock(), *figures),
+        )
 
     def release(self, held: Held) -> None:
         """The call took nothing."""
-        with translate_errors(self._path), transaction(self._db):
-            self._db.execute("DELETE FROM spending WHERE id = ? AND NOT settled", (held.key,))
+        self._db.execute("DELETE FROM spending WHERE id = ? AND settled = 0", (held.key,))
 
     def today(self) -> Meter:
         """What was spent since midnight, and what is reserved now."""
-        with translate_errors(self._path), transaction(self._db):
+
+        def look() -> Meter:
             self._forget()
             return self._meter()
+
+        return self._db.write(look)
 
     def _forget(self) -> None:
         now = self.clock()
@@ -160,14 +165,19 @@ class DayBudget:
         self._db.execute("DELETE FROM spending WHERE at < ?", (now - KEPT_DAYS * 86_400,))
 
     def _meter(self) -> Meter:
-        sums = {bool(settled): Spent(*figures) for settled, *figures in self._db.execute(_SUMS, (self._midnight(),))}
+        sums = {
+            bool(settled): Spent(*figures) for settled, *figures in self._db.execute(_SUMS, (self._midnight(),)).rows
+        }
         return Meter(self.ceilings, sums.get(True, Spent()), sums.get(False, Spent()))
 
     def _reached(self, model: str, rate: Rate, tokens: int) -> str:
         """Which figure of the model's rate a further call would pass; a call alone in its minute passes none."""
-        recent = "SELECT count(*), coalesce(sum(input_tokens + output_tokens), 0) FROM spending WHERE model = ?"
-        under_way = self._db.execute(f"{recent} AND NOT settled", (model,)).fetchone()[0]
-        calls, used = self._db.execute(f"{recent} AND at > ?", (model, self.clock() - MINUTE)).fetchone()
+        recent = (
+            "SELECT count(*), CAST(coalesce(sum(input_tokens + output_tokens), 0) AS BIGINT)"
+            " FROM spending WHERE model = ?"
+        )
+        under_way = self._db.execute(f"{recent} AND settled = 0", (model,)).rows[0][0]
+        calls, used = self._db.execute(f"{recent} AND at > ?", (model, self.clock() - MINUTE)).rows[0]
         figures = (
             ("calls_at_once", rate.calls_at_once, under_way + 1),
             ("requests_per_minute", rate.requests_per_minute, calls + 1),

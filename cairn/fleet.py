@@ -6,7 +6,6 @@ So a team sees its fleet, and an engine knows whose dispatches nobody will end a
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from cairn.errors import StorageProblem
+from cairn.ledger_database import opened
+from cairn.ledger_place import LedgerPlace
 from cairn.queue import Owner
-from cairn.sqlite_file import connect, transaction, translate_errors
 
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 20.0  # after so long without a word a crew is taken for gone
@@ -51,17 +51,13 @@ class SeenCrew:
 class Fleet:
     """The crews of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
-    def __init__(self, ledger: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = ledger
-        self._clock = clock
-        with translate_errors(ledger):
-            self._db = connect(ledger, create=False)
-            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
-                with transaction(self._db):
-                    self._db.execute(_TABLE)
+    def __init__(self, ledger: Path | LedgerPlace, *, clock: Callable[[], float] | None = None) -> None:
+        self._db = opened(ledger, create=False)
+        self._db.ensure(_TABLE)
+        self._clock = clock or self._db.now
 
     def close(self) -> None:
-        """Releases the file."""
+        """Releases the ledger."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -78,7 +74,8 @@ class Fleet:
         """The crew is there, and is as it says. Those that fell silent long ago are forgotten."""
         now = self._clock()
         members = json.dumps([str(each) for each in crew.members])
-        with translate_errors(self._path), transaction(self._db):
+
+        def say() -> None:
             self._db.execute("DELETE FROM worker WHERE beat_at < ?", (now - _FORGOTTEN_SECONDS,))
             self._db.execute(
                 f"INSERT INTO worker ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"  # noqa: S608
@@ -90,15 +87,16 @@ class Fleet:
                 ),
             )  # fmt: skip
 
+        self._db.write(say)
+
     def leave(self, crew: str) -> None:
         """The crew ended as it should. A ledger that does not answer hears of it by its silence."""
-        with suppress(StorageProblem), translate_errors(self._path), transaction(self._db):
+        with suppress(StorageProblem):
             self._db.execute("DELETE FROM worker WHERE id = ?", (crew,))
 
     def crews(self) -> tuple[SeenCrew, ...]:
         """All that spoke within a day and did not say goodbye, the oldest first."""
-        with translate_errors(self._path):
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM worker ORDER BY started_at, id").fetchall()  # noqa: S608
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM worker ORDER BY started_at, id").rows  # noqa: S608
         return tuple(_crew(*row) for row in rows)
 
     def executors(self) -> tuple[str, ...]:

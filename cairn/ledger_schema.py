@@ -1,13 +1,12 @@
-"""The ledger's tables, and how a ledger of an earlier Cairn gets them."""
+"""The ledger's tables, and how a ledger of an earlier Cairn gets them. Each database runs it its own way."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 from cairn.errors import UsageProblem
-from cairn.sqlite_file import transaction
+from cairn.ledger_dialect import Dialect
 from cairn.task import MOVES
 
 # 1: the first ledger. `legal_move` is filled from `task.MOVES`, so that the database refuses what the code would; the
@@ -27,12 +26,6 @@ CREATE INDEX task_to_claim ON task (priority DESC, created_at)
 CREATE INDEX task_by_owner ON task (owner) WHERE owner IS NOT NULL;
 CREATE INDEX task_by_key ON task (key) WHERE key IS NOT NULL;
 CREATE INDEX task_by_model ON task (model, status) WHERE model <> '';
-CREATE TRIGGER needed_task_is_accepted AFTER UPDATE OF status ON task
-    WHEN NEW.status = 'accepted' AND OLD.status <> 'accepted' BEGIN
-    UPDATE task SET unmet = unmet - 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
-CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
-    WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
-    UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
 _SINCE_4 = """
 CREATE INDEX task_by_group ON task (variant_group) WHERE variant_group IS NOT NULL;
@@ -57,6 +50,8 @@ CREATE TABLE event (
 );
 CREATE INDEX event_by_task ON event (task, number);
 CREATE TABLE legal_move (was TEXT NOT NULL, became TEXT NOT NULL, PRIMARY KEY (was, became)) WITHOUT ROWID;
+"""
+_TRIGGERS = """
 CREATE TRIGGER task_moves_legally BEFORE UPDATE OF status ON task WHEN NEW.status IS NOT OLD.status AND NOT EXISTS
     (SELECT 1 FROM legal_move WHERE was = OLD.status AND became = NEW.status)
     BEGIN SELECT RAISE(ABORT, 'illegal move'); END;
@@ -66,6 +61,14 @@ CREATE TRIGGER task_move_is_recorded AFTER UPDATE OF status ON task WHEN NEW.sta
 CREATE TRIGGER task_birth_is_recorded AFTER INSERT ON task BEGIN
     INSERT INTO event (task, at, was, became, reason)
     VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason); END;
+"""
+_TRIGGERS_SINCE_3 = """
+CREATE TRIGGER needed_task_is_accepted AFTER UPDATE OF status ON task
+    WHEN NEW.status = 'accepted' AND OLD.status <> 'accepted' BEGIN
+    UPDATE task SET unmet = unmet - 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
+CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
+    WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
+    UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
 VERSION = 5
 _UPGRADES = {  # from each earlier version to the next one
@@ -87,7 +90,8 @@ ALTER TABLE task ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
 ALTER TABLE task ADD COLUMN unmet INTEGER NOT NULL DEFAULT 0;
 UPDATE task SET model = name WHERE source = 'model';
 """
-    + _SINCE_3,
+    + _SINCE_3
+    + _TRIGGERS_SINCE_3,
     3: f"""
 ALTER TABLE task ADD COLUMN variant_group TEXT;
 {_SINCE_4}""",
@@ -95,33 +99,67 @@ ALTER TABLE task ADD COLUMN variant_group TEXT;
 }
 
 
-def bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
-    """A new or an earlier ledger gets today's tables, in one transaction. Raises UsageProblem for a newer Cairn's."""
-    if _version(db) == VERSION:
-        return
-    with transaction(db):
-        version = _version(db)
-        if version > VERSION:
-            raise UsageProblem(
-                f"{path} was written by a newer Cairn (format {version}, this one knows {VERSION}).",
-                fix="pip install --upgrade cairn",
-            )
-        if version == VERSION:  # another process was faster
-            return
-        upgrades = [_UPGRADES[each] for each in range(version, VERSION)] if version else []
-        for script in upgrades or (_SCHEMA, _SINCE_3, _SINCE_4):
-            for statement in _statements(script):
-                db.execute(statement)
-        moves = [(was, became) for was, targets in MOVES.items() for became in targets]
-        db.executemany("INSERT OR IGNORE INTO legal_move VALUES (?, ?)", moves)
-        db.execute(f"PRAGMA user_version = {VERSION}")
+# The same in Postgres. Its functions name their schema, so that they do the same for whoever looks at it from outside.
+# A commit that may let a task start, end or look different is told of; the renewal of a lease is not.
+_POSTGRES = """
+CREATE FUNCTION {schema}.task_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO {schema}.event (task, at, was, became, reason)
+        VALUES (NEW.id, NEW.changed_at, NULL, NEW.status, NEW.reason);
+        RETURN NULL;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM {schema}.legal_move WHERE was = OLD.status AND became = NEW.status) THEN
+        RAISE EXCEPTION 'illegal move' USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO {schema}.event (task, at, was, became, reason)
+    VALUES (NEW.id, NEW.changed_at, OLD.status, NEW.status, NEW.reason);
+    IF NEW.status = 'accepted' THEN
+        UPDATE {schema}.task SET unmet = unmet - 1
+        WHERE id IN (SELECT task FROM {schema}.need WHERE needs = NEW.id);
+    ELSIF OLD.status = 'accepted' THEN
+        UPDATE {schema}.task SET unmet = unmet + 1
+        WHERE id IN (SELECT task FROM {schema}.need WHERE needs = NEW.id);
+    END IF;
+    RETURN NULL; END $$;
+CREATE TRIGGER task_birth AFTER INSERT ON {schema}.task
+    FOR EACH ROW EXECUTE FUNCTION {schema}.task_changes();
+CREATE TRIGGER task_move AFTER UPDATE OF status ON {schema}.task
+    FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {schema}.task_changes();
+CREATE FUNCTION {schema}.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_notify(TG_TABLE_SCHEMA, ''); RETURN NULL; END $$;
+CREATE TRIGGER task_is_told AFTER INSERT OR DELETE OR UPDATE OF status, owner, request, options, outcome, key,
+    not_before, deadline, priority, cancel_asked_at ON {schema}.task
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tell();
+CREATE TRIGGER pause_is_told AFTER INSERT OR DELETE OR UPDATE ON {schema}.pause
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tell();
+"""
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
+    """The statements that make today's ledger of one of that version, one by one; 0 is none at all."""
+    for each in range(version, VERSION) if version else ():
+        yield from map(dialect.tables, statements(_UPGRADES[each]))
+    if not version:
+        for script in (_SCHEMA, _SINCE_3, _SINCE_4):
+            yield from map(dialect.tables, statements(script))
+        if dialect.name == "sqlite":
+            yield from statements(_TRIGGERS + _TRIGGERS_SINCE_3)
+        else:
+            yield _POSTGRES.format(schema=schema)
+    moves = ", ".join(f"('{was}', '{became}')" for was, targets in MOVES.items() for became in sorted(targets))
+    yield f"INSERT INTO legal_move VALUES {moves} ON CONFLICT DO NOTHING"  # noqa: S608 - words of the code
 
 
-def _statements(script: str) -> Iterator[str]:
+def require_known(ledger: str, oldest: int) -> None:
+    """Raises UsageProblem when only Cairns from that layout on may use the ledger, and this is an earlier one."""
+    if oldest > VERSION:
+        raise UsageProblem(
+            f"{ledger} was written by a newer Cairn (format {oldest}, this one knows {VERSION}).",
+            fix="pip install --upgrade cairn",
+        )
+
+
+def statements(script: str) -> Iterator[str]:
     """The script's statements one by one: `executescript` would commit the transaction it runs in."""
     statement = ""
     for line in script.splitlines(keepends=True):
@@ -129,3 +167,5 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():
+        yield statement

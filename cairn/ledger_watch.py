@@ -1,7 +1,7 @@
 """Notices within a millisecond that another process wrote to the ledger, at next to no cost while none does.
 
-Linux tells of it (inotify(7)): whoever commits writes to the file beside the ledger that holds SQLite's log. On other
-systems SQLite is asked a hundred times a second whether the ledger is another one.
+A server tells of it. Of a file Linux does (inotify(7)): whoever commits writes to the file beside the ledger that holds
+SQLite's log. On other systems SQLite is asked a hundred times a second whether the ledger is another one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
+from cairn.ledger_place import LedgerFile, LedgerPlace, place_of
 from cairn.sqlite_file import connect, translate_errors
 
 POLL_SECONDS = 0.01
@@ -24,26 +25,33 @@ _IN_MODIFY = 0x2
 _EVENT_BYTES = 65_536
 
 
+class _Commits(Protocol):
+    """Hears of the commits to one ledger."""
+
+    def ready(self, seconds: float) -> list[selectors.SelectorKey]:
+        """Waits for a commit, or for something else: that is given back."""
+        ...
+
+    def changed(self) -> bool:
+        """True when somebody committed since it was asked last."""
+        ...
+
+    def close(self) -> None:
+        """Releases everything."""
+        ...
+
+
 class LedgerWatch:
     """Waits for commits of others to one ledger, and for whatever else `selector` knows of."""
 
-    def __init__(self, ledger: Path, *, told: bool = sys.platform == "linux") -> None:
+    def __init__(self, ledger: Path | LedgerPlace, *, told: bool = sys.platform == "linux") -> None:
         self.selector = selectors.DefaultSelector()
-        self._path = ledger
-        with translate_errors(ledger):
-            self._db: sqlite3.Connection = connect(ledger, create=False)
-            self._db.execute("SELECT 1 FROM task LIMIT 1").fetchone()  # from now on the log is there, and stays
-        self._seen = self._version()
-        self._inotify = _watched(Path(f"{ledger}-wal")) if told else None
-        if self._inotify is not None:
-            self.selector.register(self._inotify, selectors.EVENT_READ)
+        self._commits = _commits(place_of(ledger), self.selector, told=told)
 
     def close(self) -> None:
         """Releases everything."""
         self.selector.close()
-        if self._inotify is not None:
-            os.close(self._inotify)
-        self._db.close()
+        self._commits.close()
 
     def __enter__(self) -> Self:
         return self
@@ -56,26 +64,50 @@ class LedgerWatch:
         end = time.monotonic() + seconds
         while True:
             left = max(0.0, end - time.monotonic())
-            ready = self._ready(left)
-            if ready or self._has_changed() or left == 0.0:
+            ready = self._commits.ready(left)
+            if ready or self._commits.changed() or left == 0.0:
                 return ready
 
-    def _ready(self, left: float) -> list[selectors.SelectorKey]:
-        keys = [key for key, _ in self.selector.select(left if self._inotify is not None else min(left, POLL_SECONDS))]
+
+def _commits(place: LedgerPlace, selector: selectors.BaseSelector, *, told: bool) -> _Commits:
+    if isinstance(place, LedgerFile):
+        return _FileCommits(place.path, selector, told=told)
+    from cairn.postgres import ServerCommits
+
+    return ServerCommits(place, selector)
+
+
+class _FileCommits:
+    def __init__(self, ledger: Path, selector: selectors.BaseSelector, *, told: bool) -> None:
+        self._selector = selector
+        self._path = ledger
+        with translate_errors(ledger):
+            self._db: sqlite3.Connection = connect(ledger, create=False)
+            self._db.execute("SELECT 1 FROM task LIMIT 1").fetchone()  # from now on the log is there, and stays
+        self._seen = self._version()
+        self._inotify = _watched(Path(f"{ledger}-wal")) if told else None
+        if self._inotify is not None:
+            selector.register(self._inotify, selectors.EVENT_READ)
+
+    def close(self) -> None:
+        if self._inotify is not None:
+            os.close(self._inotify)
+        self._db.close()
+
+    def ready(self, seconds: float) -> list[selectors.SelectorKey]:
+        left = seconds if self._inotify is not None else min(seconds, POLL_SECONDS)
+        keys = [key for key, _ in self._selector.select(left)]
         told = [key for key in keys if key.fd == self._inotify]
         if told and self._inotify is not None:
             with suppress(BlockingIOError):
                 os.read(self._inotify, _EVENT_BYTES)
-            if not self._differs():
+            if self._seen == self._version():
                 time.sleep(SETTLED_SECONDS)
         return [key for key in keys if key not in told]
 
-    def _has_changed(self) -> bool:
+    def changed(self) -> bool:
         before, self._seen = self._seen, self._version()
         return before != self._seen
-
-    def _differs(self) -> bool:
-        return self._seen != self._version()
 
     def _version(self) -> int:
         """Another number after each commit of another connection."""

@@ -7,13 +7,14 @@ failure makes it twice as long.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from cairn.errors import CairnError, ModelCallFailed, ModelUnavailable
-from cairn.sqlite_file import connect, transaction, translate_errors
+from cairn.ledger_database import opened
+from cairn.ledger_place import LedgerPlace
 from cairn.task_holds import PAUSES, Pause
 
 LONGEST_SECONDS = 3600.0
@@ -27,15 +28,15 @@ def concerns_all_tasks(error: BaseException) -> bool:
 class ModelPauses:
     """The pauses of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
-    def __init__(self, ledger: Path, first_seconds: float, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = ledger
+    def __init__(
+        self, ledger: Path | LedgerPlace, first_seconds: float, *, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._db = opened(ledger, create=False)
         self._first = first_seconds
-        self._clock = clock
-        with translate_errors(ledger):
-            self._db = connect(ledger, create=False)
+        self._clock = clock or self._db.now
 
     def close(self) -> None:
-        """Releases the file."""
+        """Releases the ledger."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -46,28 +47,29 @@ class ModelPauses:
 
     def begin(self, model: str, error: CairnError) -> Pause:
         """The model is asked no more for a while, longer each time in a row."""
+        return self._db.write(partial(self._begin, model, error))
+
+    def _begin(self, model: str, error: CairnError) -> Pause:
         now = self._clock()
-        with translate_errors(self._path), transaction(self._db):
-            row = self._db.execute("SELECT until, failures, reason FROM pause WHERE model = ?", (model,)).fetchone()
-            if row is not None and row[0] > now:  # a call that was under way when another one failed
-                return Pause(model, row[0], row[2], row[1])
-            failures = 1 if row is None else row[1] + 1
-            asked = getattr(error, "retry_after", None) or 0.0
-            seconds = max(min(self._first * 2 ** min(failures - 1, 30), LONGEST_SECONDS), asked)
-            reason = " ".join([error.what, *error.why.splitlines()[:1]])
-            self._db.execute(
-                "INSERT INTO pause (model, until, reason, failures, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (model)"
-                " DO UPDATE SET until = excluded.until, reason = excluded.reason, failures = excluded.failures",
-                (model, now + seconds, reason, failures, now),
-            )
+        row = self._db.execute("SELECT until, failures, reason FROM pause WHERE model = ?", (model,)).first()
+        if row is not None and row[0] > now:  # a call that was under way when another one failed
+            return Pause(model, row[0], row[2], row[1])
+        failures = 1 if row is None else row[1] + 1
+        asked = getattr(error, "retry_after", None) or 0.0
+        seconds = max(min(self._first * 2 ** min(failures - 1, 30), LONGEST_SECONDS), asked)
+        reason = " ".join([error.what, *error.why.splitlines()[:1]])
+        self._db.execute(
+            "INSERT INTO pause (model, until, reason, failures, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (model)"
+            " DO UPDATE SET until = excluded.until, reason = excluded.reason, failures = excluded.failures",
+            (model, now + seconds, reason, failures, now),
+        )
         return Pause(model, now + seconds, reason, failures)
 
     def end(self, model: str) -> bool:
         """The model is asked again; False when it was not paused."""
-        with translate_errors(self._path):
-            if self._db.execute("SELECT 1 FROM pause WHERE model = ?", (model,)).fetchone() is None:
-                return False
-            return self._db.execute("DELETE FROM pause WHERE model = ?", (model,)).rowcount == 1
+        if self._db.execute("SELECT 1 FROM pause WHERE model = ?", (model,)).first() is None:
+            return False
+        return self._db.execute("DELETE FROM pause WHERE model = ?", (model,)).count == 1
 
     def of(self, model: str) -> Pause | None:
         """The model's pause while it lasts; None for a model that may be asked."""
@@ -76,5 +78,4 @@ class ModelPauses:
 
     def every(self) -> tuple[Pause, ...]:
         """All of them, those too that one task is about to end."""
-        with translate_errors(self._path):
-            return tuple(Pause(*row) for row in self._db.execute(PAUSES).fetchall())
+        return tuple(Pause(*row) for row in self._db.execute(PAUSES).rows)

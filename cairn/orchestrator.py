@@ -580,12 +580,12 @@ class Orchestrator:
 
         ceilings = ceilings_of_day(settings.budget.tokens_per_day, settings.budget.money_per_day)
         owner = str(Owner.this_process())
-        return DayBudget(self.queue.path, ceilings, owner, rates=settings.rates, clock=self._clock)
+        return DayBudget(self.queue.place, ceilings, owner, rates=settings.rates, clock=self._clock)
 
     def model_pauses(self, settings: Settings | None = None) -> ModelPauses:
         """Which models the project's tasks do not ask now."""
         first = (settings or self.settings).retry.pause_seconds
-        return ModelPauses(self.queue.path, first, clock=self._clock)
+        return ModelPauses(self.queue.place, first, clock=self._clock)
 
     def _account(
         self,

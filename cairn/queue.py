@@ -1,4 +1,4 @@
-"""The ledger of tasks: one SQLite file per project, one statement per move, illegal moves refused by the database."""
+"""The ledger of tasks: one per project, one statement per move, illegal moves refused by the database."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import json
 import os
 import random
 import socket
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from cairn.errors import IllegalMove, NotFound, UsageProblem
-from cairn.ledger_schema import bring_up_to_date
-from cairn.sqlite_file import connect, transaction, translate_errors
+from cairn.ledger_answer import Answer
+from cairn.ledger_database import opened
+from cairn.ledger_dialect import Dialect
+from cairn.ledger_place import LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
 from cairn.task_holds import PAUSES, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
-PAGE_BYTES = 1024
+RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
+_ALL = 1 << 62
+_FIRST_PID_SPACE = 0xEFFFFFFC  # the inode of a Linux machine's own; those of containers have others
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
 _COLUMNS = (
@@ -29,23 +31,36 @@ _COLUMNS = (
     "created_at, started_at, finished_at, retry_of, outcome, options, "
     "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, variant_group, base"
 )
-_FOUND = f"{_COLUMNS}, (SELECT json_group_array(needs) FROM need WHERE need.task = task.id)"
-
 
 LATE = "its deadline passed before it ran"
 
 # What a claim without a name takes. The literals are those of the index, or SQLite could not use it.
-_READY = """SELECT id FROM task AS next INDEXED BY {index} WHERE status = 'queued' AND unmet = 0 AND {free}
+_READY = """SELECT id FROM task AS next {index} WHERE status = 'queued' AND unmet = 0 AND {free}
     AND not_before <= :now AND (deadline IS NULL OR deadline > :now)
     AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.model IN (next.model, next.waits_for) AND (until > :now
         OR EXISTS (SELECT 1 FROM task AS probe WHERE probe.status = 'running'
                    AND pause.model IN (probe.model, probe.waits_for))))"""
-_ORDER = "ORDER BY priority DESC, created_at, rowid LIMIT 1"
-_ANY = _READY.format(index="task_to_claim", free="owner IS NULL")
-_NEXT = f"{_ANY} {_ORDER}"
-_OF_GROUP = _READY.format(index="task_by_group", free="variant_group = :group AND (owner IS NULL OR owner = :holder)")
-_NAMED_IF_READY = f"{_ANY} AND id = :id".replace("INDEXED BY task_to_claim", "")
+_ORDER = "ORDER BY priority DESC, created_at, rowid"
+_RESERVED = "variant_group = :group AND (owner IS NULL OR owner = :holder)"
 _NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a claim takes, as a dialect says it."""
+
+    any: str
+    of_group: str
+    named_if_ready: str
+
+    @classmethod
+    def of(cls, dialect: Dialect) -> _Choice:
+        """Only SQLite is told the index; a task that is named is found by its id."""
+        return cls(
+            _READY.format(index=dialect.index("task_to_claim"), free="owner IS NULL"),
+            _READY.format(index=dialect.index("task_by_group"), free=_RESERVED),
+            _READY.format(index="", free="owner IS NULL") + " AND id = :id",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class Owner:
     @classmethod
     def of(cls, pid: int) -> Owner:
         """A process of this machine that runs now."""
-        return cls(socket.gethostname(), pid, _born(pid))
+        return cls(this_machine(), pid, _born(pid))
 
     @classmethod
     def parse(cls, text: str) -> Owner:
@@ -85,9 +100,13 @@ class Owner:
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}:{self.born}"
 
+    def is_here(self) -> bool:
+        """True for a process that this one could see."""
+        return self.host == this_machine()
+
     def is_gone(self) -> bool:
         """True when this machine can tell that the process ended; False for another machine's."""
-        if self.host != socket.gethostname():
+        if not self.is_here():
             return False
         try:
             os.kill(self.pid, 0)
@@ -96,6 +115,17 @@ class Owner:
         except PermissionError:
             pass
         return self.born != _born(self.pid) or _is_dead(self.pid)
+
+
+@cache
+def this_machine() -> str:
+    """The name of this machine; with more to it in a container, where others may have the same name and numbers."""
+    name = socket.gethostname()
+    try:
+        space = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return name
+    return name if space == _FIRST_PID_SPACE else f"{name}-{space}"
 
 
 def _born(pid: int) -> int:
@@ -138,15 +168,15 @@ class Wanted:
     older_than: Task | None = None
     group: str | None = None
 
-    def clause(self) -> tuple[str, tuple[object, ...]]:
+    def clause(self, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
         """The WHERE clause and its values."""
         parts: list[tuple[str, tuple[object, ...]]] = []
         if self.statuses:
             parts.append((f"status IN ({','.join('?' * len(self.statuses))})", self.statuses))
         if self.tag is not None:
-            parts.append(("tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", (self.tag,)))
+            parts.append((f"tags <> '[]' AND {dialect.has_tag}", (self.tag,)))
         if self.model is not None:
-            parts.append(("model GLOB ?", (self.model,)))
+            parts.append((dialect.fits_glob, (dialect.glob(self.model),)))
         if self.since is not None:
             parts.append(("created_at >= ?", (self.since,)))
         if self.group is not None:
@@ -159,21 +189,28 @@ class Wanted:
 
 
 class TaskQueue:
-    """Durable tasks of one project; safe for many processes at once.
+    """Durable tasks of one project; safe for many processes, and with a server many machines, at once.
 
-    Every method raises StorageProblem (DamagedFile, DiskFull) when the file cannot serve it.
+    Every method raises StorageProblem (DamagedFile, DiskFull) when the ledger cannot serve it. `clock` is the one that
+    leases, delays and deadlines go by: the ledger's own, unless one is given.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, rng: random.Random | None = None) -> None:
-        self.path = path
-        self._clock = clock
+    def __init__(
+        self,
+        ledger: Path | LedgerPlace,
+        *,
+        clock: Callable[[], float] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._db = opened(ledger)
+        self.place = self._db.place
+        self.clock = clock or self._db.now
         self._rng = rng or random.Random(os.urandom(16))
-        with translate_errors(path):
-            self._db = connect(path, page_bytes=PAGE_BYTES)
-            bring_up_to_date(self._db, path)
+        self._found = f"{_COLUMNS}, {self._db.dialect.needs}"
+        self._choice = _Choice.of(self._db.dialect)
 
     def close(self) -> None:
-        """Releases the file; further calls fail."""
+        """Releases the ledger; further calls fail."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -181,11 +218,6 @@ class TaskQueue:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with translate_errors(self.path), transaction(self._db):
-            yield self._db
 
     def add(
         self,
@@ -219,7 +251,7 @@ class TaskQueue:
             self._free_id(),
             request,
             origin,
-            created_at=self._clock(),
+            created_at=self.clock(),
             retry_of=retry_of,
             options=dict(options or {}),
             terms=terms or Terms(),
@@ -233,18 +265,18 @@ class TaskQueue:
         For a key that an unfinished task has, that one is given back instead. Those `held_by` a process are for it
         alone, as long as it lives. Raises NotFound for one to come after that is not there.
         """
-        with self._writing() as db:
-            return tuple(self.unfinished(task.terms.key) or self._put(db, task, held_by) for task in drafts)
+        return self._db.write(
+            lambda: tuple(self.unfinished(task.terms.key) or self._put(task, held_by) for task in drafts)
+        )
 
-    def _put(self, db: sqlite3.Connection, task: Task, held_by: Owner | None) -> Task:
+    def _put(self, task: Task, held_by: Owner | None) -> Task:
         for needed in task.terms.after:
-            if db.execute("SELECT 1 FROM task WHERE id = ?", (needed,)).fetchone() is None:
+            if not self._has(needed):
                 raise NotFound(
                     f"There is no task {needed} to come after.", fix="cairn list   shows the tasks there are."
                 )
-        if db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None:
+        while not self._insert(task, held_by):
             task = replace(task, id=self._free_id())  # of ten thousand drafts every second time two have one id
-        self._insert(db, task, held_by)
         return task
 
     def unfinished(self, key: str | None) -> Task | None:
@@ -257,15 +289,15 @@ class TaskQueue:
 
     def restore(self, task: Task, events: Sequence[TaskEvent] = ()) -> bool:
         """Puts a task here as it is, with the moves it made elsewhere; False when its id is here already."""
-        with self._writing() as db:
-            if db.execute("SELECT 1 FROM task WHERE id = ?", (task.id,)).fetchone() is not None:
+        moves = [(task.id, event.at, event.was, event.became, event.reason) for event in events]
+
+        def put() -> bool:
+            if self._has(task.id):
                 return False
-            db.executemany(
-                "INSERT INTO event (task, at, was, became, reason) VALUES (?, ?, ?, ?, ?)",
-                [(task.id, event.at, event.was, event.became, event.reason) for event in events],
-            )
-            self._insert(db, task)
-        return True
+            self._db.executemany("INSERT INTO event (task, at, was, became, reason) VALUES (?, ?, ?, ?, ?)", moves)
+            return self._insert(task)
+
+        return self._db.write(put)
 
     def with_keys(self, prefix: str) -> tuple[Task, ...]:
         """Every task whose key begins so, the oldest first."""
@@ -296,39 +328,43 @@ class TaskQueue:
 
     def release_key(self, task_id: str) -> None:
         """The task has no key any more: another one may come for the same thing."""
-        with self._writing() as db:
-            db.execute("UPDATE task SET key = NULL WHERE id = ?", (task_id,))
+        self._db.execute("UPDATE task SET key = NULL WHERE id = ?", (task_id,))
 
     def rewrite(self, task: Task, draft: Task) -> Task:
         """A task that never began asks for what the draft does, under its own id. IllegalMove when it has begun."""
         values = dict(zip(_COLUMNS.split(", "), _row(draft), strict=True))
         names = [name for name in values if name not in _OF_ITS_LIFE]
-        with self._writing() as db:
-            row = db.execute(
-                f"UPDATE task SET {', '.join(f'{name} = ?' for name in names)}"
-                f" WHERE id = ? AND status = ? AND attempt = 0 AND owner IS NULL RETURNING {_FOUND}",
-                (*(values[name] for name in names), task.id, TaskStatus.QUEUED),
-            ).fetchone()
+        row = self._db.execute(
+            f"UPDATE task SET {', '.join(f'{name} = ?' for name in names)}"
+            f" WHERE id = ? AND status = ? AND attempt = 0 AND owner IS NULL RETURNING {self._found}",
+            (*(values[name] for name in names), task.id, TaskStatus.QUEUED),
+        ).first()
         if row is None:
             raise IllegalMove(f"Task {task.id} has begun already.", fix=f"cairn show {task.id}")
         return _task(row)
 
-    def _insert(self, db: sqlite3.Connection, task: Task, held_by: Owner | None = None) -> None:
-        values = (*_row(task), self._clock(), None if held_by is None else str(held_by))
+    def _insert(self, task: Task, held_by: Owner | None = None) -> bool:
+        """Inside a transaction; False, and nothing done, when the id is taken."""
+        values = (*_row(task), self.clock(), None if held_by is None else str(held_by))
         marks = ", ".join("?" for _ in values)
-        needs = [(task.id, needed) for needed in task.terms.after]
-        db.executemany("INSERT OR IGNORE INTO need VALUES (?, ?)", needs)
-        unmet = "(SELECT count(*) FROM need WHERE need.task = ? AND NOT EXISTS"
-        unmet += " (SELECT 1 FROM task WHERE id = needs AND status = 'accepted'))"
-        db.execute(
-            f"INSERT INTO task ({_COLUMNS}, changed_at, owner, unmet) VALUES ({marks}, {unmet})", (*values, task.id)
+        put = self._db.execute(
+            f"INSERT INTO task ({_COLUMNS}, changed_at, owner) VALUES ({marks}) ON CONFLICT (id) DO NOTHING", values
         )
+        if put.count == 1 and task.terms.after:
+            needs = [(task.id, needed) for needed in task.terms.after]
+            self._db.executemany("INSERT INTO need VALUES (?, ?) ON CONFLICT DO NOTHING", needs)
+            unmet = "SELECT count(*) FROM need WHERE need.task = ? AND NOT EXISTS"
+            unmet += " (SELECT 1 FROM task WHERE id = needs AND status = 'accepted')"
+            self._db.execute(f"UPDATE task SET unmet = ({unmet}) WHERE id = ?", (task.id, task.id))
+        return put.count == 1
+
+    def _has(self, task_id: str) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM task WHERE id = ?", (task_id,)).rows)
 
     def _free_id(self) -> str:
-        while True:
-            task_id = new_id(self._rng)
-            if self._db.execute("SELECT 1 FROM task WHERE id = ?", (task_id,)).fetchone() is None:
-                return task_id
+        while self._has(task_id := new_id(self._rng)):
+            pass
+        return task_id
 
     def get(self, prefix: str) -> Task:
         """The one task whose id starts with `prefix`. Raises NotFound for none, UsageProblem for several."""
@@ -350,37 +386,34 @@ class TaskQueue:
         """Newest first; all statuses when none is named."""
         wanted = tuple(statuses)
         where = f"WHERE status IN ({','.join('?' * len(wanted))}) " if wanted else ""
-        size = -1 if limit is None else limit
+        size = _ALL if limit is None else limit
         return tuple(self._select(f"{where}ORDER BY created_at DESC, rowid DESC LIMIT ?", (*wanted, size)))
 
     def listed(self, wanted: Wanted, *, limit: int) -> tuple[tuple[Task, ...], int]:
         """The newest of those that are wanted, and how many more there are."""
-        where, values = wanted.clause()
+        where, values = wanted.clause(self._db.dialect)
         found = self._select(f"{where}ORDER BY created_at DESC, rowid DESC LIMIT ?", (*values, limit))
         if len(found) < limit:
             return tuple(found), 0
-        with translate_errors(self.path):
-            (every,) = self._db.execute(f"SELECT count(*) FROM task {where}", values).fetchone()
+        (every,) = self._db.execute(f"SELECT count(*) FROM task {where}", values).rows[0]
         return tuple(found), int(every) - len(found)
 
     def holds(self, tasks: Iterable[Task]) -> Mapping[str, str]:
         """What keeps each of the queued tasks among these from starting, in words, by their ids."""
         queued = [task for task in tasks if task.status is TaskStatus.QUEUED]
-        now = self._clock()
+        now = self.clock()
         pauses = {pause.model: pause for pause in self.pauses()}
-        with translate_errors(self.path):
-            needs = {task.id: self._needs(task) for task in queued if task.terms.after}
+        needs = {task.id: self._needs(task) for task in queued if task.terms.after}
         found = {task.id: hold_in_words(task, needs.get(task.id, {}), pauses, now) for task in queued}
         return {task_id: words for task_id, words in found.items() if words}
 
     def pauses(self) -> tuple[Pause, ...]:
         """The models that are not asked now, and those that one task is about to try."""
-        with translate_errors(self.path):
-            return tuple(Pause(*row) for row in self._db.execute(PAUSES).fetchall())
+        return tuple(Pause(*row) for row in self._db.execute(PAUSES).rows)
 
     def _needs(self, task: Task) -> dict[str, TaskStatus | None]:
         query = "SELECT needs, (SELECT status FROM task WHERE id = needs) FROM need WHERE task = ? ORDER BY needs"
-        found = self._db.execute(query, (task.id,)).fetchall()
+        found = self._db.execute(query, (task.id,)).rows
         return {needed: TaskStatus(status) if status else None for needed, status in found}
 
     def begun(self, request: str, origin: CodeOrigin) -> Task | None:
@@ -394,21 +427,18 @@ class TaskQueue:
     def events(self, task_id: str) -> tuple[TaskEvent, ...]:
         """Every move of the task, oldest first."""
         query = "SELECT at, was, became, reason FROM event WHERE task = ? ORDER BY number"
-        with translate_errors(self.path):
-            rows = self._db.execute(query, (task_id,)).fetchall()
+        rows = self._db.execute(query, (task_id,)).rows
         return tuple(TaskEvent(at, TaskStatus(was) if was else None, TaskStatus(to), why) for at, was, to, why in rows)
 
     def last_move(self) -> int:
         """The number of the newest move of any task."""
-        with translate_errors(self.path):
-            return int(self._db.execute("SELECT coalesce(max(number), 0) FROM event").fetchone()[0])
+        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM event").rows[0][0])
 
     def moves_since(self, number: int, wanted: Wanted) -> tuple[tuple[int, Task, TaskEvent], ...]:
         """The moves after that one, oldest first, of tasks that are wanted now, each with its number."""
-        with translate_errors(self.path):
-            query = "SELECT number, task, at, was, became, reason FROM event WHERE number > ? ORDER BY number"
-            rows = self._db.execute(query, (number,)).fetchall()
-        where, values = wanted.clause()
+        query = "SELECT number, task, at, was, became, reason FROM event WHERE number > ? ORDER BY number"
+        rows = self._db.execute(query, (number,)).rows
+        where, values = wanted.clause(self._db.dialect)
         narrowed = f"{where}AND id = ?" if where else "WHERE id = ?"
         found = {task_id: self._select(narrowed, (*values, task_id)) for task_id in {row[1] for row in rows}}
         return tuple(
@@ -433,132 +463,120 @@ class TaskQueue:
         None, too, when `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that
         no two processes get the same task. The lease must be renewed by `heartbeat`.
         """
-        now = self._clock()
-        values = {
-            "running": TaskStatus.RUNNING, "owner": str(owner), "until": now + LEASE_SECONDS, "now": now,
-            "id": task_id, "at_once": at_once, **_names(variants),
-        }  # fmt: skip
-        named = _NAMED_IF_READY if if_ready else _NAMED
-        chosen = named if task_id is not None else f"{_OF_GROUP} {_ORDER}" if variants else _NEXT
-        with self._writing() as db:
-            row = db.execute(
-                f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
-                                    started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
-                    WHERE id = ({chosen})
-                      AND (:at_once IS NULL OR (SELECT count(*) FROM task AS other WHERE other.status = :running
-                                                AND other.lease_until >= :now) < :at_once)
-                    RETURNING {_FOUND}""",
-                values,
-            ).fetchone()
+        choice = self._choice
+        named = choice.named_if_ready if if_ready else _NAMED
+        chosen = named if task_id is not None else f"{choice.of_group if variants else choice.any} {_ORDER} LIMIT 1"
+        full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :now)"
+        values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once}
+        statement = f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
+                            started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
+                        WHERE id = ({chosen}) {"" if at_once is None else f"AND {full} < :most"}
+                        RETURNING {self._found}"""
+
+        def take() -> Answer:
+            now = self.clock()
+            return self._db.execute(statement, {**values, "now": now, "until": now + LEASE_SECONDS, **_names(variants)})
+
+        row = self._db.write(take).first()
         return _task(row) if row else None
 
     def count_ready(self, most: int, variants: Variants | None = None) -> int:
         """How many tasks may start now, counted up to `most`."""
-        query = f"SELECT count(*) FROM ({_OF_GROUP if variants else _ANY} LIMIT :most)"
-        with translate_errors(self.path):
-            return int(self._db.execute(query, {"now": self._clock(), "most": most, **_names(variants)}).fetchone()[0])
+        ready = self._choice.of_group if variants else self._choice.any
+        query = f"SELECT count(*) FROM ({ready} LIMIT :most) AS ready"
+        return int(self._db.execute(query, {"now": self.clock(), "most": most, **_names(variants)}).rows[0][0])
 
     def ready(self, most: int) -> tuple[Task, ...]:
         """The tasks that may start now, up to `most`, in the order in which they are claimed."""
-        order = _ORDER.removesuffix(" LIMIT 1")
-        return tuple(
-            self._select(f"WHERE id IN ({_ANY} {order} LIMIT :most) {order}", {"now": self._clock(), "most": most})
-        )
+        tail = f"WHERE id IN ({self._choice.any} {_ORDER} LIMIT :most) {_ORDER}"
+        return tuple(self._select(tail, {"now": self.clock(), "most": most}))
 
     def count_running(self) -> int:
         """How many tasks run, by their leases, as `claim` counts them."""
         query = "SELECT count(*) FROM task WHERE status = ? AND lease_until >= ?"
-        with translate_errors(self.path):
-            return int(self._db.execute(query, (TaskStatus.RUNNING, self._clock())).fetchone()[0])
+        return int(self._db.execute(query, (TaskStatus.RUNNING, self.clock())).rows[0][0])
 
     def counts(self) -> Mapping[TaskStatus, int]:
         """How many tasks are in each status; those with none are left out."""
-        with translate_errors(self.path):
-            rows = self._db.execute("SELECT status, count(*) FROM task GROUP BY status").fetchall()
+        rows = self._db.execute("SELECT status, count(*) FROM task GROUP BY status").rows
         return {TaskStatus(status): int(count) for status, count in rows}
 
     def holders(self) -> Mapping[str, Owner]:
         """Who holds each running task, by the tasks' ids."""
         query = "SELECT id, owner FROM task WHERE status = ? AND owner IS NOT NULL ORDER BY started_at, id"
-        with translate_errors(self.path):
-            rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
+        rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
         return {str(task_id): Owner.parse(owner) for task_id, owner in rows}
 
     def due_at(self, variants: Variants | None = None) -> float | None:
         """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
-        whose = "variant_group = :group AND (owner IS NULL OR owner = :holder)" if variants else "owner IS NULL"
+        whose = _RESERVED if variants else "owner IS NULL"
         query = f"""SELECT min(at) FROM (
             SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND {whose}
                 AND not_before > :now
             UNION ALL SELECT min(until) FROM pause WHERE until > :now AND EXISTS (SELECT 1 FROM task
-                WHERE status = 'queued' AND unmet = 0 AND {whose} AND pause.model IN (model, waits_for)))"""
-        with translate_errors(self.path):
-            (at,) = self._db.execute(query, {"now": self._clock(), **_names(variants)}).fetchone()
+                WHERE status = 'queued' AND unmet = 0 AND {whose} AND pause.model IN (model, waits_for))) AS due"""
+        (at,) = self._db.execute(query, {"now": self.clock(), **_names(variants)}).rows[0]
         return None if at is None else float(at)
 
     def expire(self) -> tuple[Task, ...]:
         """Queued tasks whose deadline has passed are failed."""
-        query = "SELECT id FROM task WHERE status = 'queued' AND deadline <= ?"
-        with self._writing() as db:
-            late = [task_id for (task_id,) in db.execute(query, (self._clock(),)).fetchall()]
-            rows = [
-                db.execute(
-                    f"""UPDATE task SET status = ?1, reason = ?2, changed_at = ?3, finished_at = ?3, owner = NULL
-                        WHERE id = ?4 AND status = ?5 RETURNING {_FOUND}""",
-                    (TaskStatus.FAILED, LATE, self._clock(), task_id, TaskStatus.QUEUED),
-                ).fetchone()
-                for task_id in late
-            ]
-        return tuple(_task(row) for row in rows if row)
+        now = self.clock()
+        late = self._db.execute("SELECT id FROM task WHERE status = 'queued' AND deadline <= ?", (now,)).rows
+        statement = f"""UPDATE task SET status = :failed, reason = :reason, changed_at = :now, finished_at = :now,
+                            owner = NULL WHERE id = :id AND status = :queued AND deadline <= :now
+                        RETURNING {self._found}"""
+        values = {"failed": TaskStatus.FAILED, "reason": LATE, "now": now, "queued": TaskStatus.QUEUED}
+
+        def fail() -> list[Any]:
+            return [self._db.execute(statement, {**values, "id": task_id}).first() for (task_id,) in late]
+
+        return tuple(_task(row) for row in (self._db.write(fail) if late else []) if row)
 
     def let_go(self) -> None:
-        """What ended processes had reserved for themselves is anybody's."""
-        query = "SELECT DISTINCT owner FROM task WHERE owner IS NOT NULL AND status = 'queued'"
-        with translate_errors(self.path):
-            owners = [str(owner) for (owner,) in self._db.execute(query).fetchall()]
-        for owner in owners:
-            if Owner.parse(owner).is_gone():
-                with self._writing() as db:
-                    db.execute("UPDATE task SET owner = NULL WHERE owner = ? AND status = 'queued'", (owner,))
+        """What ended processes had reserved for themselves is anybody's.
+
+        Whether another machine's process ended cannot be told, so that what it reserved is its own for an hour.
+        """
+        query = "SELECT owner, max(changed_at) FROM task WHERE owner IS NOT NULL AND status = 'queued' GROUP BY owner"
+        for text, since in self._db.execute(query).rows:
+            owner = Owner.parse(text)
+            if owner.is_gone() or (not owner.is_here() and since < self.clock() - RESERVED_SECONDS):
+                self._db.execute("UPDATE task SET owner = NULL WHERE owner = ? AND status = 'queued'", (text,))
 
     def heartbeat(self, task: Task, owner: Owner) -> bool:
         """The lease runs for another `LEASE_SECONDS`; False when the task is no longer the owner's."""
-        with self._writing() as db:
-            held = db.execute(
-                "UPDATE task SET lease_until = ? WHERE id = ? AND attempt = ? AND owner = ? AND status = ?",
-                (self._clock() + LEASE_SECONDS, task.id, task.attempt, str(owner), TaskStatus.RUNNING),
-            )
-        return held.rowcount == 1
+        held = self._db.execute(
+            "UPDATE task SET lease_until = ? WHERE id = ? AND attempt = ? AND owner = ? AND status = ?",
+            (self.clock() + LEASE_SECONDS, task.id, task.attempt, str(owner), TaskStatus.RUNNING),
+        )
+        return held.count == 1
 
     def note_checks(self, task: Task, word: str) -> Task:
         """What the task's checks say together now; no move."""
         noted = replace(self.get(task.id), outcome=replace(self.get(task.id).outcome, checks=word))
-        with self._writing() as db:
-            db.execute("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
+        self._db.execute("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
         return noted
 
     def finish(self, task: Task, status: TaskStatus, *, reason: str = "", outcome: Outcome) -> Task:
         """A running task ends in `status`; refused (IllegalMove) when the attempt is no longer the current one."""
         require_move(task.id, TaskStatus.RUNNING, status)
-        now, result = self._clock(), json.dumps(asdict(outcome))
-        with self._writing() as db:
-            row = db.execute(
-                f"""UPDATE task SET status = ?, reason = ?, finished_at = ?, changed_at = ?, outcome = ?,
-                                    waits_for = '', owner = NULL, lease_until = NULL
-                    WHERE id = ? AND attempt = ? AND status = ? RETURNING {_FOUND}""",
-                (status, reason, now, now, result, task.id, task.attempt, TaskStatus.RUNNING),
-            ).fetchone()
+        now, result = self.clock(), json.dumps(asdict(outcome))
+        row = self._db.execute(
+            f"""UPDATE task SET status = ?, reason = ?, finished_at = ?, changed_at = ?, outcome = ?,
+                                waits_for = '', owner = NULL, lease_until = NULL
+                WHERE id = ? AND attempt = ? AND status = ? RETURNING {self._found}""",
+            (status, reason, now, now, result, task.id, task.attempt, TaskStatus.RUNNING),
+        ).first()
         return self._moved(row, task.id, status)
 
     def move(self, task: Task, status: TaskStatus, *, reason: str = "") -> Task:
         """A compare-and-swap from the status that `task` has to another one; IllegalMove when it lost the race."""
         require_move(task.id, task.status, status)
-        with self._writing() as db:
-            row = db.execute(
-                f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, owner = NULL, lease_until = NULL
-                    WHERE id = ? AND status = ? RETURNING {_FOUND}""",
-                (status, reason, self._clock(), task.id, task.status),
-            ).fetchone()
+        row = self._db.execute(
+            f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, owner = NULL, lease_until = NULL
+                WHERE id = ? AND status = ? RETURNING {self._found}""",
+            (status, reason, self.clock(), task.id, task.status),
+        ).first()
         return self._moved(row, task.id, status)
 
     def requeue(
@@ -582,61 +600,56 @@ class TaskQueue:
     def _requeued(self, task: Task, until: PutOff, options: dict[str, str], held_by: Owner | None) -> Task:
         require_move(task.id, task.status, TaskStatus.QUEUED)
         values = {
-            "queued": TaskStatus.QUEUED, "reason": until.reason, "now": self._clock(), "options": json.dumps(options),
+            "queued": TaskStatus.QUEUED, "reason": until.reason, "now": self.clock(), "options": json.dumps(options),
             "not_before": until.not_before, "in_vain": until.in_vain, "waits_for": until.waits_for,
             "holder": None if held_by is None else str(held_by), "id": task.id, "was": task.status,
             "attempt": task.attempt, "running": TaskStatus.RUNNING,
         }  # fmt: skip
-        with self._writing() as db:  # a deadline that ended the task does not end it again when a person resumes it
-            row = db.execute(
-                f"""UPDATE task SET status = :queued, reason = :reason, changed_at = :now, options = :options,
-                                    not_before = :not_before, in_vain = :in_vain, waits_for = :waits_for,
-                                    owner = :holder, lease_until = NULL,
-                                    deadline = CASE WHEN :was <> :running AND deadline <= :now THEN NULL
-                                                    ELSE deadline END
-                    WHERE id = :id AND status = :was AND attempt = :attempt RETURNING {_FOUND}""",
-                values,
-            ).fetchone()
+        # A deadline that ended the task does not end it again when a person resumes it.
+        row = self._db.execute(
+            f"""UPDATE task SET status = :queued, reason = :reason, changed_at = :now, options = :options,
+                                not_before = :not_before, in_vain = :in_vain, waits_for = :waits_for,
+                                owner = :holder, lease_until = NULL,
+                                deadline = CASE WHEN :was <> :running AND deadline <= :now THEN NULL
+                                                ELSE deadline END
+                WHERE id = :id AND status = :was AND attempt = :attempt RETURNING {self._found}""",
+            values,
+        ).first()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
     def give_options(self, task: Task, options: Mapping[str, str], *, held_by: Owner | None = None) -> Task:
         """Adds settings to a task that is queued, and reserves it; IllegalMove when it moved meanwhile."""
         holder = None if held_by is None else str(held_by)
-        with self._writing() as db:
-            row = db.execute(
-                f"UPDATE task SET options = ?, owner = ? WHERE id = ? AND status = ? RETURNING {_FOUND}",
-                (json.dumps({**task.options, **options}), holder, task.id, TaskStatus.QUEUED),
-            ).fetchone()
+        row = self._db.execute(
+            f"UPDATE task SET options = ?, owner = ? WHERE id = ? AND status = ? RETURNING {self._found}",
+            (json.dumps({**task.options, **options}), holder, task.id, TaskStatus.QUEUED),
+        ).first()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
     def ask_to_cancel(self, task: Task) -> bool:
         """Whoever runs the task hears of it within moments; False when nobody runs it any more."""
-        with self._writing() as db:
-            asked = db.execute(
-                "UPDATE task SET cancel_asked_at = ? WHERE id = ? AND attempt = ? AND status = ?",
-                (self._clock(), task.id, task.attempt, TaskStatus.RUNNING),
-            )
-        return asked.rowcount == 1
+        asked = self._db.execute(
+            "UPDATE task SET cancel_asked_at = ? WHERE id = ? AND attempt = ? AND status = ?",
+            (self.clock(), task.id, task.attempt, TaskStatus.RUNNING),
+        )
+        return asked.count == 1
 
     def is_to_be_cancelled(self, task: Task) -> bool:
         """True once somebody asked for it, and when the task is no longer this attempt's."""
         query = "SELECT 1 FROM task WHERE id = ? AND attempt = ? AND status = ? AND cancel_asked_at IS NULL"
-        with translate_errors(self.path):
-            row = self._db.execute(query, (task.id, task.attempt, TaskStatus.RUNNING)).fetchone()
+        row = self._db.execute(query, (task.id, task.attempt, TaskStatus.RUNNING)).first()
         return row is None
 
     def was_to_be_cancelled(self, task: Task) -> bool:
         """True when somebody asked for it while the task ran last, whether it heard of it or not."""
         query = "SELECT 1 FROM task WHERE id = ? AND cancel_asked_at IS NOT NULL"
-        with translate_errors(self.path):
-            return self._db.execute(query, (task.id,)).fetchone() is not None
+        return bool(self._db.execute(query, (task.id,)).rows)
 
     def abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
         """Running tasks whose process ended, or whose lease ran out; the latter only if `by_lease`."""
-        query = f"SELECT owner, lease_until, {_FOUND} FROM task WHERE status = ?"
-        with translate_errors(self.path):
-            rows = self._db.execute(query, (TaskStatus.RUNNING,)).fetchall()
-        now = self._clock()
+        query = f"SELECT owner, lease_until, {self._found} FROM task WHERE status = ?"
+        rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
+        now = self.clock()
         return tuple(
             _task(row) for owner, until, *row in rows if (by_lease and until < now) or Owner.parse(owner).is_gone()
         )
@@ -649,13 +662,16 @@ class TaskQueue:
 
     def forget(self, task: Task, remove: Callable[[], None]) -> bool:
         """Deletes the task and its moves in one transaction with whatever `remove` deletes; False if it moved since."""
-        with self._writing() as db:
-            gone = db.execute("DELETE FROM task WHERE id = ? AND status = ?", (task.id, task.status)).rowcount == 1
+
+        def delete() -> bool:
+            gone = self._db.execute("DELETE FROM task WHERE id = ? AND status = ?", (task.id, task.status)).count == 1
             if gone:
-                db.execute("DELETE FROM event WHERE task = ?", (task.id,))
-                db.execute("DELETE FROM need WHERE task = ?", (task.id,))
+                self._db.execute("DELETE FROM event WHERE task = ?", (task.id,))
+                self._db.execute("DELETE FROM need WHERE task = ?", (task.id,))
                 remove()
-        return gone
+            return gone
+
+        return self._db.write(delete)
 
     def _moved(self, row: tuple[object, ...] | None, task_id: str, status: TaskStatus) -> Task:
         if row is None:
@@ -665,9 +681,7 @@ class TaskQueue:
         return _task(row)
 
     def _select(self, tail: str, values: tuple[object, ...] | Mapping[str, object]) -> list[Task]:
-        with translate_errors(self.path):
-            rows = self._db.execute(f"SELECT {_FOUND} FROM task {tail}", values).fetchall()
-        return [_task(row) for row in rows]
+        return [_task(row) for row in self._db.execute(f"SELECT {self._found} FROM task {tail}", values).rows]
 
 
 def _names(variants: Variants | None) -> dict[str, str]:
@@ -681,12 +695,12 @@ def _row(task: Task) -> tuple[object, ...]:
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
         json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
         terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
-        terms.accepts, task.model, task.in_vain, task.waits_for, terms.group, task.base,
+        int(terms.accepts), task.model, task.in_vain, task.waits_for, terms.group, task.base,
     )  # fmt: skip
 
 
 def _task(row: Sequence[Any]) -> Task:
-    """The value of a row that has the columns of `_FOUND`, in their order."""
+    """The value of a row that has the columns of `_found`, in their order."""
     task_id, request, source, name, program, parameters, status, reason, attempt, *rest = row
     created_at, started_at, finished_at, retry_of, outcome, options, *rest = rest
     priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, group, *rest = rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+_schemas = itertools.count(1)
 _DURATION = re.compile(r"\d[\d,]*\.\d+ (ms|s)\b")
 _AGE = re.compile(r"\b\d+ s\b")
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d\b")
@@ -60,6 +62,22 @@ def database_url(postgres):
     url = postgres.new_database()
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres):
+    """A Postgres database for tests that have a schema of their own in it."""
+    return postgres.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_place(request, tmp_path):
+    """Where a test's ledger is: in a file, and then on a server."""
+    from cairn.ledger_place import LedgerFile, LedgerServer
+
+    if request.param == "sqlite":
+        return LedgerFile(tmp_path / "cairn.db")
+    return LedgerServer(request.getfixturevalue("shared_database_url"), f"test-{next(_schemas)}")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def status(chosen: Chosen, as_json: bool) -> None:
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         settings = orchestrator.settings.engine
-        with Fleet(orchestrator.queue.path) as fleet:
+        with Fleet(orchestrator.queue.place) as fleet:
             found = fleet_status(orchestrator.queue, fleet)
     if as_json:
         console.json(_json(found, settings))

@@ -123,7 +123,7 @@ def watch_tasks(queue: TaskQueue, wanted: Wanted, limit: int, console: Console) 
     """A table that is drawn anew on a terminal; a line for each move elsewhere."""
     from cairn.ledger_watch import LedgerWatch
 
-    with LedgerWatch(queue.path) as changes, suppress(KeyboardInterrupt):
+    with LedgerWatch(queue.place) as changes, suppress(KeyboardInterrupt):
         if sys.stdout.isatty() and not console.as_json:
             _redraw(queue, wanted, limit, console, changes)
         else:

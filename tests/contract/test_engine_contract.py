@@ -138,7 +138,7 @@ def test_a_task_that_must_wait_comes_when_it_may_start(queue, crew, tmp_path):
     (delayed,) = add(queue, not_before=time.time() + 3600)
     (after,) = add(queue, after=(first,))
     paused = queue.put([queue.draft("x", CodeOrigin("model", "m1"), model="m1")])[0].id
-    with ModelPauses(queue.path, 2.0) as pauses:
+    with ModelPauses(queue.place, 2.0) as pauses:
         pauses.begin("m1", ModelCallFailed("No quota.", no_quota=True))
 
     assert workers.takes() == [first]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import time
@@ -19,10 +20,10 @@ NOON = time.mktime((2026, 6, 1, 12, 0, 0, 0, 0, -1))
 class Ledger:
     """A ledger with running tasks, and a clock that stands where it is put."""
 
-    def __init__(self, path):
-        self.path = path / "cairn.db"
+    def __init__(self, place):
+        self.place = place
         self.now = NOON
-        self.queue = TaskQueue(self.path, clock=lambda: self.now)
+        self.queue = TaskQueue(self.place, clock=lambda: self.now)
         self.me = Owner.this_process()
 
     def running(self):
@@ -30,12 +31,14 @@ class Ledger:
         return self.queue.claim(self.me, task.id)
 
     def day(self, owner=None, **ceilings):
-        return DayBudget(self.path, Ceilings(**ceilings), owner or str(self.me), clock=lambda: self.now)
+        return DayBudget(self.place, Ceilings(**ceilings), owner or str(self.me), clock=lambda: self.now)
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    return Ledger(tmp_path)
+def ledger(ledger_place):
+    ledger = Ledger(ledger_place)
+    yield ledger
+    ledger.queue.close()
 
 
 def wanted(input_tokens, output_tokens):
@@ -129,7 +132,7 @@ def test_a_new_day_is_empty_and_old_rows_go(ledger):
         ledger.now += 8 * 86_400
         day.today()
 
-        assert day._db.execute("SELECT count(*) FROM spending").fetchone() == (0,)
+        assert day._db.execute("SELECT count(*) FROM spending").rows == [(0,)]
 
 
 def test_a_day_goes_from_midnight_to_midnight():
@@ -139,14 +142,13 @@ def test_a_day_goes_from_midnight_to_midnight():
 
 
 RACER = """
-import sys
-from pathlib import Path
+import pickle, sys
 from cairn.day_budget import DayBudget, Held
 from cairn.metering import Ceilings, Spent
 from cairn.queue import Owner, TaskQueue
-path, task = Path(sys.argv[1]), sys.argv[2]
-TaskQueue(path).claim(Owner.this_process(), task)
-day = DayBudget(path, Ceilings(tokens=10_000), str(Owner.this_process()))
+place, task = pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2]
+TaskQueue(place).claim(Owner.this_process(), task)
+day = DayBudget(place, Ceilings(tokens=10_000), str(Owner.this_process()))
 print("ready", flush=True)
 sys.stdin.readline()
 got = 0
@@ -163,13 +165,15 @@ print(got)
 """
 
 
-def test_processes_that_race_for_one_day_never_overrun_it_together(tmp_path):
-    path = tmp_path / "cairn.db"
-    with TaskQueue(path) as queue:
+def test_processes_that_race_for_one_day_never_overrun_it_together(ledger_place):
+    with TaskQueue(ledger_place) as queue:
         tasks = [queue.add("do it", CodeOrigin("file", "p.py", "")).id for _ in range(3)]
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, str(path), task], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", RACER, pickle.dumps(ledger_place).hex(), task],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for task in tasks
     ]
@@ -179,7 +183,7 @@ def test_processes_that_race_for_one_day_never_overrun_it_together(tmp_path):
         racer.stdin.flush()
     got = [int(racer.communicate(timeout=50)[0]) for racer in racers]
 
-    with DayBudget(path, Ceilings(tokens=10_000)) as day:
+    with DayBudget(ledger_place, Ceilings(tokens=10_000)) as day:
         assert day.today().spent.tokens == sum(got) == 10_000
 
 
@@ -188,7 +192,7 @@ def test_processes_that_race_for_one_day_never_overrun_it_together(tmp_path):
 
 def rated(ledger, **figures):
     owner = str(ledger.me)
-    return DayBudget(ledger.path, Ceilings(), owner, rates=Rates({"m*": Rate(**figures)}), clock=lambda: ledger.now)
+    return DayBudget(ledger.place, Ceilings(), owner, rates=Rates({"m*": Rate(**figures)}), clock=lambda: ledger.now)
 
 
 def test_so_many_calls_of_a_model_are_under_way_at_once_over_all_tasks(ledger):

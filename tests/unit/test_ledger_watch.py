@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.ledger_watch import LedgerWatch
 from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin
@@ -17,17 +18,29 @@ from cairn.task import CodeOrigin
 FILE = CodeOrigin("file", "x", "")
 
 
+@pytest.fixture(params=["told by the system", "polled", "told by the server"])
+def way(request):
+    return request.param
+
+
 @pytest.fixture
-def queue(tmp_path):
-    with TaskQueue(tmp_path / "cairn.db") as queue:
+def ledger_place(way, tmp_path, request):
+    if way != "told by the server":
+        return LedgerFile(tmp_path / "cairn.db")
+    return LedgerServer(request.getfixturevalue("database_url"), "watched")
+
+
+@pytest.fixture
+def queue(ledger_place):
+    with TaskQueue(ledger_place) as queue:
         yield queue
 
 
-@pytest.fixture(params=[True, False], ids=["told by the system", "polled"])
-def watch(request, queue):
-    if request.param and sys.platform != "linux":
+@pytest.fixture
+def watch(queue, way):
+    if way == "told by the system" and sys.platform != "linux":
         pytest.skip("only Linux tells")
-    with LedgerWatch(queue.path, told=request.param) as watch:
+    with LedgerWatch(queue.place, told=way != "polled") as watch:
         yield watch
 
 
@@ -67,12 +80,11 @@ def test_what_it_is_told_to_listen_to_ends_the_waiting_too(watch):
 
 def test_nothing_is_noticed_of_a_change_that_was_taken_back(queue, watch):
     def change_and_fail():
-        with queue._writing() as db:
-            db.execute("DELETE FROM event")
-            raise RuntimeError
+        queue._db.execute("DELETE FROM task")
+        raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        change_and_fail()
+        queue._db.write(change_and_fail)
 
     begun = time.monotonic()
     watch.wait(0.05)

@@ -24,10 +24,10 @@ class Http(Exception):
 class Shop:
     """A ledger, its pauses, and a clock that stands where it is put."""
 
-    def __init__(self, path):
+    def __init__(self, place):
         self.now = 1000.0
-        self.queue = TaskQueue(path / "cairn.db", clock=lambda: self.now)
-        self.pauses = ModelPauses(path / "cairn.db", 60.0, clock=lambda: self.now)
+        self.queue = TaskQueue(place, clock=lambda: self.now)
+        self.pauses = ModelPauses(place, 60.0, clock=lambda: self.now)
         self.me = Owner.this_process()
 
     def add(self, model):
@@ -38,8 +38,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path):
-    shop = Shop(tmp_path)
+def shop(ledger_place):
+    shop = Shop(ledger_place)
     yield shop
     shop.pauses.close()
     shop.queue.close()

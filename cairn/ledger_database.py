@@ -1,0 +1,146 @@
+"""A connection to a ledger, the same whether a file or a server holds it. Here is the file's.
+
+The server's is in cairn/postgres.py. Whoever keeps something in the ledger writes SQL that both know (see
+ledger_dialect.py), and each change as a function that `write` may call again: a server may go away in the middle of it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from cairn.errors import UsageProblem
+from cairn.ledger_answer import Answer, Values
+from cairn.ledger_dialect import SQLITE, Dialect
+from cairn.ledger_place import LedgerFile, LedgerPlace, place_of
+from cairn.ledger_schema import VERSION, require_known, scripts, statements
+from cairn.sqlite_file import connect, transaction, translate_errors
+
+PAGE_BYTES = 1024
+T = TypeVar("T")
+
+
+class LedgerDatabase(Protocol):
+    """One connection; usable from any thread as long as one uses it at a time. Everything raises StorageProblem."""
+
+    @property
+    def place(self) -> LedgerPlace:
+        """Where it is."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How it says what the two databases say differently."""
+        ...
+
+    def execute(self, statement: str, values: Values = ()) -> Answer:
+        """Marks are `?` or `:name`. What changes something outside of `write` is a transaction of its own."""
+        ...
+
+    def executemany(self, statement: str, rows: Iterable[Values]) -> None:
+        """The statement for each row, inside of `write`."""
+        ...
+
+    def write(self, work: Callable[[], T], *, alone: bool = True) -> T:
+        """All that `work` does is committed, or nothing; it may be called again when the connection was lost.
+
+        `alone`: nobody else writes meanwhile, unless they said they need not be. Inside another one it is a part of
+        that, and taken back by itself when it raises.
+        """
+        ...
+
+    def ensure(self, script: str) -> None:
+        """The script's tables and indexes are there. It is as SQLite has it, each statement with IF NOT EXISTS."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that all who use this ledger share."""
+        ...
+
+    def close(self) -> None:
+        """Further calls fail."""
+        ...
+
+
+def opened(ledger: Path | LedgerPlace, *, create: bool = True) -> LedgerDatabase:
+    """A ledger that has today's tables. Raises UsageProblem for a newer Cairn's; a file is made only if `create`."""
+    place = place_of(ledger)
+    if isinstance(place, LedgerFile):
+        return SqliteLedger(place, create=create)
+    try:
+        from cairn.postgres import PostgresLedger
+    except ImportError:
+        raise UsageProblem(
+            "engine.url names a server, and what Cairn needs to work with one is not installed here.",
+            fix="pip install 'cairn[scale]'",
+        ) from None
+    return PostgresLedger(place)
+
+
+class SqliteLedger:
+    """The ledger in one file."""
+
+    dialect = SQLITE
+
+    def __init__(self, place: LedgerFile, *, create: bool = True) -> None:
+        self.place = place
+        self._path = place.path
+        with translate_errors(self._path):
+            self._db = connect(self._path, create=create, page_bytes=PAGE_BYTES)
+            try:
+                if create:
+                    _bring_up_to_date(self._db, self._path)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def execute(self, statement: str, values: Values = ()) -> Answer:
+        """As SQLite runs it."""
+        with translate_errors(self._path):
+            done = self._db.execute(statement, values)
+            return Answer(done.fetchall(), done.rowcount)
+
+    def executemany(self, statement: str, rows: Iterable[Values]) -> None:
+        """As SQLite runs it."""
+        with translate_errors(self._path):
+            self._db.executemany(statement, rows)
+
+    def write(self, work: Callable[[], T], *, alone: bool = True) -> T:  # noqa: ARG002 - one writer at a time, always
+        """BEGIN IMMEDIATE; `work` is called once."""
+        with translate_errors(self._path), transaction(self._db):
+            return work()
+
+    def ensure(self, script: str) -> None:
+        """Writes only when something is missing."""
+        with translate_errors(self._path):
+            for statement in statements(script):
+                self._db.execute(statement)
+
+    def now(self) -> float:
+        """This machine's clock."""
+        return time.time()
+
+    def close(self) -> None:
+        """Releases the file."""
+        self._db.close()
+
+
+def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    """A new or an earlier ledger gets today's tables, in one transaction."""
+    if _version(db) == VERSION:
+        return
+    with transaction(db):
+        version = _version(db)
+        require_known(str(path), version)
+        if version == VERSION:  # another process was faster
+            return
+        for statement in scripts(SQLITE, version):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
