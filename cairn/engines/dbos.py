@@ -78,7 +78,9 @@ class DbosEngine:
         if not self._up or self._stopped:
             return
         now, (said_at, said) = time.monotonic(), self._said
-        wanted = Wanted(self._ready(idle), idle + len(self._held), said.executors if said is not None else ())
+        ready = self._ready(idle)
+        room = len(self._held) + (idle if ready else 0)  # where nothing can come, nobody need look for it
+        wanted = Wanted(ready, room, said.executors if said is not None else ())
         if wanted != said or now - said_at >= REPEAT_SECONDS:
             wanted = Wanted(wanted.ready, wanted.room, self._living())
             self._said = now, wanted

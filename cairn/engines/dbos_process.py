@@ -26,7 +26,9 @@ SCHEMA = "cairn_engine"  # in the ledger's database
 APPLICATION = "cairn"
 VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more
 WORKFLOW = "run_task"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.02  # asks the database only where there is a free worker, and a task for it
+CALM_SECONDS = 0.1  # instead, once it has asked in vain for a while
+VAIN_SECONDS = 1.0
 REPEAT_SECONDS = 1.0
 CLEAN_SECONDS = 10.0
 KEPT_SECONDS = 120.0  # longer than the minute in which starts are counted
@@ -60,13 +62,16 @@ class _Hands:
         self._waiting: dict[tuple[str, int], threading.Event] = {}
         self.answers = threading.Event()  # the database does; what ends while it does not would be stuck
         self.room = 0
+        self.stopped = False
+        self._stirred = 0.0  # when something last came, or was expected to
 
     def wait(self, task: str, attempt: int) -> None:
         over = threading.Event()
         with self._turn:
-            if (task, attempt) in self._waiting or not self.room:
+            if (task, attempt) in self._waiting or self.stopped:
                 return
             self._waiting[task, attempt] = over
+        self.stir()
         self._tell(Offered(task, attempt))
         over.wait()
         self.answers.wait()
@@ -79,9 +84,17 @@ class _Hands:
         if over is not None:
             over.set()
 
+    def stir(self) -> None:
+        self._stirred = time.monotonic()
+
+    @property
+    def patience(self) -> float:
+        """How long until the next look for work."""
+        return POLL_SECONDS if time.monotonic() - self._stirred < VAIN_SECONDS else CALM_SECONDS
+
     def end_all(self) -> None:
         with self._turn:
-            self.room = 0
+            self.room, self.stopped = 0, True
             events = list(self._waiting.values())
         self.answers.set()
         for over in events:
@@ -135,7 +148,7 @@ class _Sweeper:
                 _give_up(error)
             except Exception:  # noqa: BLE001 - the database is away for a while; what is wanted is said again
                 self._hands.answers.clear()
-                time.sleep(POLL_SECONDS)
+                time.sleep(CALM_SECONDS)
             else:
                 self._hands.answers.set()
 
@@ -149,6 +162,7 @@ class _Sweeper:
         for workflow, each in ids.items():  # in the ledger's order, which DBOS keeps among equals
             if workflow not in live:
                 self._enqueue(workflow, each)
+                self._hands.stir()
 
     def _enqueue(self, workflow: str, ready: Ready) -> None:
         self._client.enqueue(
@@ -222,7 +236,7 @@ def _launch(setup: Setup, hands: _Hands) -> None:
         worker_concurrency=1,
         global_concurrency=setup.at_once,
         limiter=None if starts is None else {"limit": starts, "period": 60.0},
-        polling_interval_sec=POLL_SECONDS,
+        polling_interval_sec=CALM_SECONDS,
         on_conflict="always_update",
     )
     _bound_by_room(instance, queue, hands)
@@ -231,12 +245,12 @@ def _launch(setup: Setup, hands: _Hands) -> None:
 def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
     """DBOS keeps one `worker_concurrency` for all processes of a queue; each crew has workers of its own number.
 
-    It reads the queue anew before each look for work. This reading is answered here: with the room there is, and
-    without asking the database, which is half the cost of waiting.
+    It reads the queue anew before each look for work. This reading is answered here, with the room there is and without
+    asking the database. So a crew whose workers are busy, or which the ledger has no task for, asks nothing at all.
     """
 
     def get_queue(name: str, **_how: object) -> Queue | None:
-        queue._worker_concurrency = hands.room  # noqa: SLF001
+        queue._worker_concurrency, queue._polling_interval_sec = hands.room, hands.patience  # noqa: SLF001
         return queue if name == queue.name else None
 
     instance._sys_db.get_queue = get_queue  # type: ignore[method-assign]  # noqa: SLF001
@@ -298,7 +312,7 @@ def main() -> None:
     for line in commands:
         match from_line(line):
             case Wanted() as wanted:
-                hands.room = wanted.room
+                hands.room, hands.stopped = wanted.room, not wanted.executors
                 sweeper.want(wanted)
             case Done(task=task, attempt=attempt):
                 hands.end(task, attempt)

@@ -269,6 +269,22 @@ def test_what_a_killed_crew_was_offered_is_another_ones(queue, crew):
 
 
 @dbos
+def test_a_dispatch_that_the_ledger_refused_is_made_anew(queue, crew):
+    """The model was paused in the moment between the offer and the claim."""
+    (task,) = queue.put([queue.draft("x", CodeOrigin("model", "m1"), model="m1")])
+    workers = crew(1)
+    while not workers.engine._offers:
+        workers.engine.tend(1)
+        for key, _ in workers.selector.select(0.01):
+            key.data()
+    with ModelPauses(queue.path, 0.5) as pauses:
+        pauses.begin("m1", ModelCallFailed("No quota.", no_quota=True))
+
+    assert workers.engine.claim(workers.owner) is None
+    assert workers.takes(1, within=5) == [task.id]
+
+
+@dbos
 def test_tasks_run_though_the_engines_tables_are_lost(queue, crew):
     first, *others = add(queue, 3)
     workers = crew(1)
