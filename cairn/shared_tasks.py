@@ -18,11 +18,12 @@ from pathlib import Path
 from cairn.errors import CairnError, NotFound, StorageProblem
 from cairn.foreign_task_file import opened_as_data, require_own_schema, require_plain_paths
 from cairn.journal import TakenOver
+from cairn.ledger_database import LedgerDatabase
 from cairn.object_store import ObjectStore
 from cairn.queue import Owner
 from cairn.sqlite_file import damaged, translate_errors
 from cairn.task import ID_LENGTH, ID_LETTERS, Task
-from cairn.task_content import DAY, Head, ServerRows, TaskContents, image_digest
+from cairn.task_content import DAY, Head, TaskContents, image_digest
 from cairn.task_file import TaskFile, remove_task_file, sync
 from cairn.task_store import LeftOver
 
@@ -38,10 +39,8 @@ class SharedTasks:
     What is published can be fetched by every machine; what its last user's end left unpublished is done again.
     """
 
-    def __init__(
-        self, database: ServerRows, cache: Path, objects: ObjectStore | None = None, *, project: str = "project"
-    ) -> None:
-        self.contents = TaskContents(database, objects, project)
+    def __init__(self, database: LedgerDatabase, cache: Path, objects: ObjectStore | None = None) -> None:
+        self.contents = TaskContents(database, objects)
         self._cache = cache
         self._me = Owner.this_process()
         self._numbers = count(1)

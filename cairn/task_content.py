@@ -7,13 +7,14 @@ is too large for the database lies in an object store, and only its name in the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from cairn.errors import DamagedFile, NotFound, StorageProblem
 from cairn.journal import TakenOver
+from cairn.ledger_database import LedgerDatabase
+from cairn.ledger_place import LedgerServer
 from cairn.object_store import ObjectMissing, ObjectStore, StoredObject
 from cairn.page_delta import packed_image, page_delta, restored
 from cairn.task import Task
@@ -59,26 +60,6 @@ _PART = (
 )
 
 
-class ServerRows(Protocol):
-    """What is needed of the ledger's database (`LedgerDatabase`)."""
-
-    def execute(self, statement: str, values: Sequence[object] = (), /) -> Any:
-        """Its answer has `rows`, `count` and `first()`."""
-        ...
-
-    def write(self, work: Callable[[], None], /, *, alone: bool = True) -> None:
-        """All of it or nothing, perhaps in a second try. `alone`: nobody else of the project writes meanwhile."""
-        ...
-
-    def ensure(self, script: str, /) -> None:
-        """The tables are there."""
-        ...
-
-    def now(self) -> float:
-        """The clock that all machines share."""
-        ...
-
-
 class TooLargeToPublish(StorageProblem):
     """The file does not fit into the database, and there is no object store; nothing of it was lost."""
 
@@ -118,10 +99,11 @@ class _Load:
 class TaskContents:
     """All of one project. Every method raises StorageProblem when the server cannot serve it."""
 
-    def __init__(self, database: ServerRows, objects: ObjectStore | None, project: str) -> None:
+    def __init__(self, database: LedgerDatabase, objects: ObjectStore | None) -> None:
         self._database = database
         self._objects = objects
-        self._project = project
+        place = database.place
+        self._project = place.project if isinstance(place, LedgerServer) else "project"
         database.ensure(TABLES)
 
     # ── fetching ──
@@ -166,7 +148,7 @@ class TaskContents:
         if load.key is not None:
             self._require_objects(task, load).put(load.key, load.data)
         elif len(load.data) > SHORT:
-            self._put_part(task, load, live=False)  # not while everybody waits
+            self._database.write(lambda: self._put_part(task, load, live=False), alone=False)  # while nobody waits
         self._database.write(lambda: self._switch(task, head, load, is_draft=is_draft))
         if head is not None and head.object is not None and load.is_whole and self._objects is not None:
             with suppress(StorageProblem):  # gc deletes it then
@@ -176,7 +158,7 @@ class TaskContents:
     def _put_part(self, task: Task, load: _Load, *, live: bool) -> None:
         made = load.head
         values = (task.id, made.version, made.digest, int(live), self._database.now(), load.data)
-        self._database.write(lambda: self._database.execute(_PART, values), alone=False)
+        self._database.execute(_PART, values)
 
     def _switch(self, task: Task, head: Head | None, load: _Load, *, is_draft: bool) -> None:
         """While nobody moves the task: the new content takes the old one's place, or TakenOver is raised."""

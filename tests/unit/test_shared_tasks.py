@@ -48,7 +48,7 @@ def machine(ledger, tmp_path):
 
     def make(name="one", objects=None):
         store = None if objects is None else ObjectStore((tmp_path / objects).as_uri())
-        return SharedTasks(ledger.database(), tmp_path / name, store, project="sample")
+        return SharedTasks(ledger.database(), tmp_path / name, store)
 
     return make
 
@@ -178,10 +178,11 @@ from pathlib import Path
 from cairn.journal import TakenOver
 from cairn.shared_tasks import SharedTasks
 from cairn.task_store_contract import TASK, keep
-from tests.shared_database import Connection
+from cairn.ledger_database import opened
+from cairn.ledger_place import LedgerServer
 
 try:
-    with SharedTasks(Connection(sys.argv[1]), Path(sys.argv[2])).writing(TASK, base=Path()) as file:
+    with SharedTasks(opened(LedgerServer(sys.argv[1], "sample")), Path(sys.argv[2])).writing(TASK, base=Path()) as file:
         keep(file, "before")
         print("ready", flush=True)
         sys.stdin.readline()
