@@ -168,7 +168,9 @@ class BaseCheckouts:
             with self._mirror_locked() as mirror_lock:
                 self._bring(base, mirror_lock)
             options = ("--quiet", "--force", "--detach")
-            self._own("worktree", "add", *options, "--", str(tree), commit, holding=lock)
+            with_all_cores = ("checkout.workers=0",)
+            self._own("worktree", "add", *options, "--", str(tree), commit, settings=with_all_cores, holding=lock)
+            self._mark_settled(self._mirror / "worktrees" / commit / "index")
             self._path(commit, _MARK).write_text(_this_boot(), encoding="ascii")
         except GitRefused as refused:
             self._clear_quietly(commit)
@@ -177,6 +179,12 @@ class BaseCheckouts:
             self._clear_quietly(commit)
             raise StorageProblem(f"{self._folder} cannot be written.", f"{error.strerror}.") from error
         self._looked_at.add(commit)
+
+    @staticmethod
+    def _mark_settled(index: Path) -> None:
+        """Nobody writes here any more. Else git, which counts in seconds, would read every file again each time."""
+        written = index.stat().st_mtime_ns + 2_000_000_000
+        os.utime(index, ns=(written, written))
 
     def _bring(self, base: Base, lock: int) -> None:
         """Has the mirror hold the commit, under a ref that keeps it; the caller holds the mirror's lock."""

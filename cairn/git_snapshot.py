@@ -12,12 +12,15 @@ import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cairn.errors import CairnError, UsageProblem
 from cairn.git_process import GitRefused, git, line, problem, records
+from cairn.ignore_scope import CAIRN_RULES
 from cairn.task_base import REFS, Base
+from cairn.tree_walk import is_ignored
 
 LARGEST = 100_000_000  # bytes of one uncommitted file; most hosts of git take no larger one
 MESSAGE = "Work that was not committed yet, as a task of Cairn found it\n"
@@ -78,14 +81,13 @@ def prune(root: Path, keep: Collection[Base]) -> int:
 def _subfolder(root: Path) -> str:
     """The way from the repository's top to the project."""
     try:
-        prefix = git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")
-        inside = line(git(root, "rev-parse", "--is-inside-work-tree"))
+        inside, _, told = git(root, "rev-parse", "--is-inside-work-tree", "--show-prefix").partition(b"\n")
     except GitRefused as refused:
         raise no_repository(root, refused) from None
-    if inside != "true":
+    if inside != b"true":
         raise UsageProblem(f"{root} is git's own folder or a bare repository: there are no files to work on.")
     try:
-        return prefix.decode().removesuffix("/")
+        return told.decode().removesuffix("\n").removesuffix("/")
     except UnicodeDecodeError:
         raise UsageProblem(f"The name of {root} is no text, so a task on other machines cannot name it.") from None
 
@@ -131,10 +133,11 @@ class _IndexCopy:
         self._root = root
         self._variables: Mapping[str, str] = {**_WHOLE_NAMES, "GIT_INDEX_FILE": str(path)}
         index = root / line(git(root, "rev-parse", "--git-path", "index"))
-        if index.exists():
-            shutil.copyfile(index, path)
+        with suppress(FileNotFoundError), index.open("rb") as source, path.open("xb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
             # With a later time git would trust entries that it has to doubt: files changed in the index's own instant.
-            times = index.stat()
+            times = os.fstat(source.fileno())
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def git(self, *arguments: str, given: bytes = b"", folder: Path | None = None) -> bytes:
@@ -143,14 +146,16 @@ class _IndexCopy:
 
     def take_in(self) -> None:
         """What changed below the root, and what is new there and not ignored, as `git add` would take it."""
-        with ThreadPoolExecutor(1) as beside:
-            listed = beside.submit(self.git, "ls-files", "--others", "--exclude-standard", "--exclude=.cairn", "-z")
+        with ThreadPoolExecutor(2) as beside:
+            others = beside.submit(self.git, "ls-files", "--others", "--exclude-standard", "--exclude=.cairn", "-z")
+            known = beside.submit(self.git, "ls-files", "--stage", "-z")
             options = ("--name-status", "--no-renames", "--ignore-submodules=dirty", "--relative", "-z")
             told = records(self.git("diff-files", *options, "--", "."))
-            # With a slash at its end it is another repository: not this one's, as for every other command.
-            there = [path for path in records(listed.result()) if not path.endswith(b"/")]
+            there = self._wanted(others.result(), known.result())
         changed = list(zip(told[1::2], told[::2], strict=True))
         there += [path for path, how in changed if how != b"D"]
+        if _SUBMODULE.search(known.result()):
+            self._require_clean_submodules()
         self._require_small(there)
         self._update("--force-remove", [path for path, how in changed if how == b"D"])
         self._update("--add --remove --replace", there)
@@ -160,18 +165,29 @@ class _IndexCopy:
             given = b"".join(path + b"\0" for path in dict.fromkeys(paths))
             self.git("update-index", *how.split(), "-z", "--stdin", given=given)
 
-    def require_clean_submodules(self) -> None:
+    def _wanted(self, others: bytes, known: bytes) -> list[bytes]:
+        """Of what git neither knows nor ignores all but other repositories, and what Cairn's own rules hide."""
+        new = [path for path in records(others) if not path.endswith(b"/")]
+        rules = CAIRN_RULES.encode()
+        if rules not in others and rules not in known and not (self._root / CAIRN_RULES).exists():
+            return new
+        return [path for path in new if not (_is_text(path) and is_ignored(self._root, path.decode(), folder=False))]
+
+    def _require_clean_submodules(self) -> None:
         """A commit names a submodule's commit, so what is uncommitted in there would be missing."""
-        if not _SUBMODULE.search(self.git("ls-files", "--stage", "-z")):
-            return
-        options = ("--name-only", "--ignore-submodules=none", "--relative", "-z")
-        dirty = [os.fsdecode(path) for path in records(self.git("diff-files", *options, "--", "."))]
-        dirty = [path for path in dirty if (self._root / path).is_dir()]
+        options = ("--ignore-submodules=none", "--relative", "-z")
+        told = records(self.git("diff-files", *options, "--", "."))
+        # A submodule on another commit is listed too. Only where nothing is uncommitted in it, git has nothing to add.
+        moved = [path for how, path in zip(told[::2], told[1::2], strict=True) if how.startswith(b":160000 160000")]
+        dirty = [os.fsdecode(path) for path in moved if self._is_dirty(os.fsdecode(path))]
         if dirty:
             raise UsageProblem(
                 f"The submodule {_some(dirty)} has work that is not committed, which a task elsewhere would not see.",
                 fix=f"Commit it there, then try again: git -C {dirty[0]} status   shows it.",
             )
+
+    def _is_dirty(self, submodule: str) -> bool:
+        return bool(git(self._root / submodule, "status", "--porcelain", "--ignore-submodules=none"))
 
     def tree(self, subfolder: str) -> str:
         """The tree of the whole index, or of one folder in it; "" when it has nothing there."""
@@ -202,7 +218,6 @@ class _IndexCopy:
 def _tree(root: Path, index: _IndexCopy, subfolder: str, head: _Head | None) -> str:
     """Below the project what lies there now; beside it only what is committed, for that is none of the task's."""
     index.take_in()
-    index.require_clean_submodules()
     tree = index.tree(subfolder)
     return _around(root, tree, subfolder, head) if subfolder else tree
 
@@ -243,6 +258,14 @@ def _commit(root: Path, tree: str, head: _Head | None) -> str:
     variables = {**_AUTHOR, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
     parent = ("-p", head.commit) if head else ()
     return line(git(root, "commit-tree", "--no-gpg-sign", *parent, tree, given=MESSAGE.encode(), variables=variables))
+
+
+def _is_text(path: bytes) -> bool:
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _size(path: bytes) -> int:

@@ -352,6 +352,17 @@ def test_a_shallow_clone_and_a_repository_with_long_names_of_commits(repository,
     assert len(base.commit) == 64
 
 
+def test_what_cairnignore_hides_and_git_does_not_know_stays_at_home(repository):
+    (repository / ".cairnignore").write_text(".env\nREADME.md\n")
+    (repository / "src/.env").write_text("TOKEN=secret\n")
+    (repository / "README.md").write_text("git knows this one\n")
+
+    found = files_of(repository, snapshot(repository).commit)
+
+    assert sorted(found) == [".cairnignore", "README.md", "src/app.py", "src/tool.py"]
+    assert found["README.md"] == ("100644", b"git knows this one\n")
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
