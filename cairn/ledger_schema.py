@@ -15,6 +15,7 @@ from cairn.task import MOVES
 # 3: the terms of queued tasks, which tasks come after which, models that are paused.
 # 4: which tasks are variants of each other.
 # 5: the git commit that a task works on.
+# 6: which clone is accepting a task, and which had to give one up.
 _SINCE_3 = """
 CREATE TABLE need (task TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY (task, needs)) WITHOUT ROWID;
 CREATE INDEX need_by_needed ON need (needs);
@@ -29,6 +30,15 @@ CREATE INDEX task_by_model ON task (model, status) WHERE model <> '';
 """
 _SINCE_4 = """
 CREATE INDEX task_by_group ON task (variant_group) WHERE variant_group IS NOT NULL;
+"""
+_SINCE_6 = """
+CREATE TABLE acceptance (
+    task TEXT PRIMARY KEY, token TEXT NOT NULL, holder TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE overruled (
+    token TEXT PRIMARY KEY, task TEXT NOT NULL, holder TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
+    overruled_by TEXT NOT NULL, told INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 _SCHEMA = """
 CREATE TABLE task (
@@ -70,7 +80,7 @@ CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
     WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
     UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
-VERSION = 5
+VERSION = 6
 _UPGRADES = {  # from each earlier version to the next one
     1: """
 ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
@@ -96,6 +106,7 @@ UPDATE task SET model = name WHERE source = 'model';
 ALTER TABLE task ADD COLUMN variant_group TEXT;
 {_SINCE_4}""",
     4: "ALTER TABLE task ADD COLUMN base TEXT NOT NULL DEFAULT '';",
+    5: _SINCE_6,
 }
 
 
@@ -140,7 +151,7 @@ def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
     for each in range(version, VERSION) if version else ():
         yield from map(dialect.tables, statements(_UPGRADES[each]))
     if not version:
-        for script in (_SCHEMA, _SINCE_3, _SINCE_4):
+        for script in (_SCHEMA, _SINCE_3, _SINCE_4, _SINCE_6):
             yield from map(dialect.tables, statements(script))
         if dialect.name == "sqlite":
             yield from statements(_TRIGGERS + _TRIGGERS_SINCE_3)

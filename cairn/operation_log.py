@@ -96,7 +96,7 @@ class Operation:
     """One accept, or one undo of the operation `undoes`.
 
     `recorded` is False until the task ledger has followed an accept's present state. `paths` are what it wrote.
-    `partial` says that an accept took not all of the task's changes.
+    `partial` says that an accept took not all of the task's changes; `where` is the clone that did it, where many can.
     """
 
     id: int
@@ -109,6 +109,7 @@ class Operation:
     finished_at: float | None
     paths: tuple[str, ...] = ()
     partial: bool = False
+    where: str = ""
 
     @property
     def kind(self) -> str:
@@ -151,30 +152,53 @@ class OperationLog:
         undoes: int | None,
         now: float,
         part: Selection | None = None,
+        token: str | None = None,
     ) -> Operation:
         """From now on `interrupted` gives this operation, until it is finished or forgotten.
 
-        `part` is what an accept takes of the task's changes, None for all.
+        `part` is what an accept takes of the task's changes, None for all. `token` names it; made if not given.
         """
-        small = sum(len(side.data) for edit in edits for side in (edit.before, edit.after) if side) <= SMALL
         with transaction(self._db):
             cursor = self._db.execute(
                 "INSERT INTO operation (token, task_id, undoes, state, recorded, started_at) VALUES (?, ?, ?, ?, ?, ?)",
-                (secrets.token_hex(8), task_id, undoes, OperationState.APPLYING, undoes is not None, now),
+                (token or new_token(), task_id, undoes, OperationState.APPLYING, undoes is not None, now),
             )
             identifier = cursor.lastrowid or 0
-            self._db.executemany(
-                f"INSERT INTO edit ({_EDIT_COLUMNS})"  # noqa: S608 - our own names
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (_edit_row(identifier, position, edit, small=small) for position, edit in enumerate(edits)),
-            )
-            self._db.executemany(
-                "INSERT INTO part VALUES (?, ?, ?)",
-                ((identifier, each.path, _pieces_text(each)) for each in (part.parts if part else ())),
-            )
+            self._keep(identifier, edits, part)
             if undoes is not None:
                 self._move(undoes, OperationState.UNDOING)
         return self.get(identifier)
+
+    def _keep(self, identifier: int, edits: Sequence[Edit], part: Selection | None) -> None:
+        small = sum(len(side.data) for edit in edits for side in (edit.before, edit.after) if side) <= SMALL
+        self._db.executemany(
+            f"INSERT INTO edit ({_EDIT_COLUMNS})"  # noqa: S608 - our own names
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_edit_row(identifier, position, edit, small=small) for position, edit in enumerate(edits)),
+        )
+        self._db.executemany(
+            "INSERT INTO part VALUES (?, ?, ?)",
+            ((identifier, each.path, pieces_text(each)) for each in (part.parts if part else ())),
+        )
+
+    def adopt(self, foreign: Operation, edits: Sequence[Edit], *, undoes: int | None, part: Selection | None) -> int:
+        """Another clone's operation is here as it is there, so that it can be taken back here; gives its number here.
+
+        One that is here already gets the state that it has there.
+        """
+        with transaction(self._db):
+            row = self._db.execute("SELECT id FROM operation WHERE token = ?", (foreign.token,)).fetchone()
+            if row is not None:
+                self._move(row[0], foreign.state)
+                return int(row[0])
+            cursor = self._db.execute(
+                "INSERT INTO operation (token, task_id, undoes, state, recorded, started_at, finished_at)"
+                " VALUES (?, ?, ?, ?, 1, ?, ?)",
+                (foreign.token, foreign.task_id, undoes, foreign.state, foreign.started_at, foreign.finished_at),
+            )
+            identifier = cursor.lastrowid or 0
+            self._keep(identifier, edits, part)
+        return identifier
 
     def finish(self, operation: Operation, *, now: float) -> Operation:
         """It is applied; what it undid is undone, and what that had undone is in effect again."""
@@ -273,8 +297,7 @@ class OperationLog:
 
     def _pieces(self, text: str) -> Iterator[Piece]:
         try:
-            for each in json.loads(text):
-                yield _piece(each)
+            yield from pieces_from(text)
         except (TypeError, ValueError):
             raise damaged(self._file, f"It names pieces of a change that there are not: {text[:80]!r}.") from None
 
@@ -409,7 +432,18 @@ def _attributes_text(attributes: Attributes) -> str | None:
     return json.dumps({name: b64encode(value).decode() for name, value in attributes}) if attributes else None
 
 
-def _pieces_text(part: Part) -> str:
+def new_token() -> str:
+    """For an operation that is about to begin."""
+    return secrets.token_hex(8)
+
+
+def pieces_from(text: str) -> Iterator[Piece]:
+    """The reverse of `pieces_text`. Raises TypeError or ValueError for what that never wrote."""
+    return map(_piece, json.loads(text))
+
+
+def pieces_text(part: Part) -> str:
+    """The pieces of a change as they are kept."""
     return json.dumps([_written(piece) for piece in sorted(part.pieces, key=str)])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cairn import prompts
+from cairn.acceptances import ACCEPT, UNDO, HeldElsewhere, Overruled
 from cairn.changes import Change, ChangeSet
 from cairn.check_ground import today
 from cairn.check_record import check_results
@@ -22,14 +23,16 @@ from cairn.errors import CairnError, CheckNotPassed, Conflict, IllegalMove, NotF
 from cairn.git_diff import stat
 from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal, TakenOver, copy_first_steps
+from cairn.ledger_place import LedgerServer
 from cairn.model_pauses import ModelPauses, concerns_all_tasks
+from cairn.operations import Numbered, Operations
 from cairn.overlay import AgentFSOverlay, Overlay
 from cairn.permission import is_hidden
 from cairn.pinned_base import PinnedBase
 from cairn.policy import AtLimitSetting, Policy, in_words
 from cairn.program import ExecutionResult, LimitReached
 from cairn.progress import Observer, unobserved
-from cairn.project import Applied, Decision, Operation, Plan, Project, Undone
+from cairn.project import Applied, Decision, Operation, Plan, Project, Undone, undoable
 from cairn.putting_off import after_failure, after_limit
 from cairn.queue import LEDGER, Owner, TaskQueue
 from cairn.review import Review, StepCost
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from cairn.language_model import TextModel
     from cairn.metered_model import Account, PausedModels
     from cairn.metering import Spent
+    from cairn.object_store import ObjectStore
     from cairn.program import Limits
     from cairn.recipe_library import Library
     from cairn.replay import Replay
@@ -111,7 +115,9 @@ class Orchestrator:
         store: TaskStore | None = None,
         clock: Callable[[], float] = time.time,
         ledger_is_new: bool = False,
+        shared: bool | None = None,
     ) -> None:
+        """`shared`: other clones have the same ledger. Not given, they have if it is a server's."""
         self.project = project
         self.queue = queue
         self.store: TaskStore = LocalTasks(project.state / "tasks") if store is None else store
@@ -119,6 +125,13 @@ class Orchestrator:
         self._parts = parts
         self._clock = clock
         self._ledger_is_new = ledger_is_new
+        is_shared = isinstance(queue.place, LedgerServer) if shared is None else shared
+        self.operations = Operations(project, queue.database, shared=is_shared, objects=self._objects)
+
+    def _objects(self) -> ObjectStore | None:
+        from cairn.object_store import open_objects
+
+        return open_objects(self.settings.engine.objects)
 
     @classmethod
     def open(cls, project: Project, settings: Settings) -> Self:
@@ -658,7 +671,8 @@ class Orchestrator:
             whole = work.overlay.changes()
             taken = self._taken(task)
             changes = rest(whole, taken)
-            planned = self.project.preview(changes) if task.status is TaskStatus.IN_REVIEW else Plan()
+            in_review = task.status is TaskStatus.IN_REVIEW
+            planned = self.project.preview(self._in_tree(task, changes)) if in_review else Plan()
             return Review(
                 task=task,
                 submission=work.journal.submission(),
@@ -700,15 +714,22 @@ class Orchestrator:
 
     def to_accept(self, task: Task, selection: Selection | None = None) -> ChangeSet:
         """The changes that an accept of the selection would bring, or of all that is left."""
-        return self._accepting(task, selection)[0]
+        return self._in_tree(task, self._accepting(task, selection)[0])
 
     def accept(
-        self, task: Task, selection: Selection | None = None, *, allow: Sequence[str] = (), force: bool = False
+        self,
+        task: Task,
+        selection: Selection | None = None,
+        *,
+        allow: Sequence[str] = (),
+        force: bool = False,
+        overrule: bool = False,
     ) -> tuple[Task, Applied]:
         """The task's changes reach the project, all or none; or those selected, and the others stay in review.
 
-        `allow` names dangerous paths, beside the settings; `force` takes what a required check failed on.
-        Raises Conflict, NotAllowed, CheckNotPassed, IllegalMove, StorageProblem.
+        `allow` names dangerous paths, beside the settings; `force` takes what a required check failed on; `overrule`
+        takes the task from another clone that is accepting it, and is gone for good.
+        Raises Conflict, HeldElsewhere, NotAllowed, CheckNotPassed, IllegalMove, StorageProblem.
         """
         require_move(task.id, task.status, TaskStatus.ACCEPTED)
         with self.project.locked():
@@ -717,8 +738,17 @@ class Orchestrator:
             require_allowed(task.id, changes, self.settings.accept.allow, allow)
             if not force:
                 self.require_checks_passed(task)
-            applied = self.project.apply(task.id, changes, part=part)
-            return self._record(applied.operation), applied
+            with self.operations.taking(task.id, ACCEPT, overrule=overrule) as token:
+                applied = self.project.apply(task.id, self._in_tree(task, changes), part=part, token=token)
+            return self._recorded(applied.operation), applied
+
+    def _in_tree(self, task: Task, changes: ChangeSet) -> ChangeSet:
+        """Changes of a commit, as the files of this clone have them."""
+        if not task.base:
+            return changes
+        from cairn.changes_in_tree import changes_in_tree
+
+        return changes_in_tree(changes, self.project.root)
 
     def require_checks_passed(self, task: Task) -> None:
         """Raises CheckNotPassed for a required check that failed on the task's files as they are."""
@@ -762,7 +792,7 @@ class Orchestrator:
 
     def _taken(self, task: Task) -> Selection:
         """What was accepted apart; of a task that is accepted, whose changes are shown whole, nothing."""
-        return Selection() if task.status is TaskStatus.ACCEPTED else self.project.accepted(task.id)
+        return Selection() if task.status is TaskStatus.ACCEPTED else self.operations.accepted(task.id)
 
     def reject(self, task: Task, reason: str = "") -> Task:
         """The task's changes are dropped from review; its file is kept, so that it can be looked at."""
@@ -782,7 +812,7 @@ class Orchestrator:
         """Those of an accepted task's group are rejected for it, or ended; when it is taken back, they come back."""
         others = [each for each in self.queue.group(task.terms.group or "") if each.id != task.id]
         for other in others:
-            with suppress(IllegalMove):  # it moved meanwhile, and whoever moved it knew of it
+            with suppress(IllegalMove, HeldElsewhere):  # it moved meanwhile, and whoever moved it knew of it
                 if task.status is not TaskStatus.ACCEPTED:
                     if other.status is TaskStatus.REJECTED and other.reason == instead_of(task):
                         self.take_back_rejection(other)
@@ -804,39 +834,40 @@ class Orchestrator:
                 return instead_of(other)
         return ""
 
-    def undo(self, task: Task | None = None, *, operation: int | None = None) -> tuple[Task, Undone]:
+    def undo(
+        self, task: Task | None = None, *, operation: int | None = None, overrule: bool = False
+    ) -> tuple[Task, Undone]:
         """Takes back the last accept of the task, or of the project, or any operation by its number, an undo too.
 
-        Later edits of the user survive. Raises NotFound, IllegalMove, Conflict.
+        Later edits of the user survive. With a shared ledger any clone's can be taken back where its change has come;
+        `overrule` is as for `accept`. Raises NotFound, IllegalMove, Conflict, HeldElsewhere.
         """
         with self.project.locked():
             if operation is not None:
                 self._require_not_accepted_since(operation)
-            undone = self.project.undo(operation if operation is not None else task.id if task else None)
-            return self._record(self._accept_behind(undone.operation)), undone
+            which = operation if operation is not None else task.id if task else None
+            target = undoable(self.operations.every(), which)
+            with self.operations.taking(target.task_id, UNDO, overrule=overrule) as token:
+                undone = self.operations.undo(target, token)
+            behind = Numbered(self.project.operations()).accept_behind(undone.operation)
+            # Of a shared ledger people know its own numbers.
+            return self._recorded(behind), replace(undone, operation=replace(undone.operation, id=target.id))
 
     def _require_not_accepted_since(self, number: int) -> None:
         """Two accepts of the same change in effect at once could never be told apart again."""
-        every = {each.id: each for each in self.project.operations()}
-        target = every.get(number)
-        if target is None or not target.in_effect or (accept := self._accept_behind(target)).in_effect:
+        known = Numbered(self.operations.every())
+        target = next((each for each in known.every if each.id == number), None)
+        if target is None or not target.in_effect or (accept := known.accept_behind(target)).in_effect:
             return
-        mine = self.project.part(accept.id)
-        for since in every.values():
+        mine = self.operations.part(accept.id)
+        for since in known.every:
             again = since.undoes is None and since.in_effect and since.task_id == accept.task_id
-            if again and clash(mine, self.project.part(since.id)):
+            if again and clash(mine, self.operations.part(since.id)):
                 raise IllegalMove(
                     f"Operation {number} is out of date: task {accept.task_id} was accepted again since.",
                     f"Operation {since.id} did that.",
                     f"cairn undo --op {since.id}   takes that back first.",
                 )
-
-    def _accept_behind(self, operation: Operation) -> Operation:
-        """The accept that a chain of undos began with, as it is now."""
-        every = {each.id: each for each in self.project.operations()}
-        while operation.undoes is not None:
-            operation = every[operation.undoes]
-        return every[operation.id]
 
     def retry(
         self,
@@ -947,6 +978,10 @@ class Orchestrator:
             said.append(recovered.message)
         for operation in self.project.unrecorded():
             self._record(operation)
+        self.operations.give_back_what_came_to_nothing()
+        for overruled in self.operations.acceptances.to_tell():
+            said.append(self._said_of_overruled(overruled))
+            self.operations.acceptances.told(overruled)
         said += [_said_of_interrupted(task) for task in self.recover_abandoned()]
         return tuple(said)
 
@@ -986,28 +1021,57 @@ class Orchestrator:
                 return f"in step {step} {last}" if step else "before its first program"
         return "before it began"
 
+    def _recorded(self, accept: Operation) -> Task:
+        """As `_record`. Raises Conflict when the task was taken from this clone meanwhile."""
+        task = self._record(accept)
+        if (overruled := self.operations.overruled(accept)) is not None:
+            self.operations.acceptances.told(overruled)
+            raise Conflict(self._said_of_overruled(overruled), fix=f"cairn show {task.id}   shows what is so now.")
+        return task
+
     def _record(self, operation: Operation) -> Task:
-        """The ledger follows what the project's files already are; running it twice does no harm."""
+        """The ledger follows what the project's files already are; running it twice does no harm.
+
+        It does not follow what another clone took from this one.
+        """
         task = self._known(operation.task_id)
-        wanted = self._status_after(task, operation)
+        if self.operations.overruled(operation) is None:
+            whole = self._whole(task)
+            self.operations.publish_contents(operation)
+            task = self.queue.database.write(lambda: self._followed(operation, whole))
+            self.store.note(task)
+            if task.terms.group is not None:
+                self._settle_variants(task)
+        self.project.mark_recorded(operation.id)
+        return task
+
+    def _followed(self, operation: Operation, whole: ChangeSet) -> Task:
+        """Inside a transaction: the operation is the ledger's, and the task where that puts it."""
+        self.operations.settle(operation)
+        task = self.queue.get(operation.task_id)
+        wanted = self._status_after(task, operation, whole)
         if task.status is not wanted:
             if wanted is TaskStatus.ACCEPTED and task.status is TaskStatus.REJECTED:
                 task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
-            self.store.note(task)
-        if task.terms.group is not None:
-            self._settle_variants(task)
-        self.project.mark_recorded(operation.id)
         return task
 
-    def _status_after(self, task: Task, operation: Operation) -> TaskStatus:
+    def _status_after(self, task: Task, operation: Operation, whole: ChangeSet) -> TaskStatus:
         """Accepted when the accepts in effect have every piece of the task's changes."""
         if operation.in_effect and not operation.partial:
             return TaskStatus.ACCEPTED
-        taken = self.project.accepted(task.id)
-        nothing_left = taken.everything or (bool(taken) and not rest(self._whole(task), taken))
+        taken = self.operations.accepted(task.id)
+        nothing_left = taken.everything or (bool(taken) and not rest(whole, taken))
         return TaskStatus.ACCEPTED if nothing_left else TaskStatus.IN_REVIEW
+
+    def _said_of_overruled(self, overruled: Overruled) -> str:
+        """What became of an accept or undo here whose task another clone took meanwhile."""
+        what = f"The {overruled.kind} of task {overruled.task_id} that was being written here was overruled from"
+        here = next((each for each in self.project.operations() if each.token == overruled.token), None)
+        if here is None or not here.in_effect:
+            return f"{what} {overruled.by}. Nothing of it is in your files."
+        return f"{what} {overruled.by}. Your files here have it, the ledger does not count it."
 
     def rebuild_ledger(self) -> tuple[Task, ...]:
         """Tasks that only their own files remember are in the ledger again; what was running then is failed now."""

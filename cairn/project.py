@@ -10,7 +10,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "Project",
     "Recovered",
     "Undone",
+    "undoable",
 ]
 
 LOCK_SECONDS = 10.0
@@ -163,7 +164,9 @@ class Project:
         with ProjectFiles(self.root) as files, files.holding():
             return plan(changes, files)
 
-    def apply(self, task_id: str, changes: ChangeSet, *, part: Selection | None = None) -> Applied:
+    def apply(
+        self, task_id: str, changes: ChangeSet, *, part: Selection | None = None, token: str | None = None
+    ) -> Applied:
         """All of the changes, merged with the user's own, or none. Raises Conflict with nothing written.
 
         `part` says, for `accepted`, what they are of the task's changes; None for all of them.
@@ -179,26 +182,32 @@ class Project:
                 return planned
 
             def written(planned: Plan) -> Operation:
-                return self._carry_out(log, files, task_id, planned.edits, None, part)
+                return self._carry_out(log, files, task_id, planned.edits, None, part, token)
 
             planned, operation, kept = _again_after_saves(planned_now, written)
             return Applied(operation, *_figures(planned, folders=True), recovered, kept)
 
-    def undo(self, which: int | str | None = None) -> Undone:
+    def undo(
+        self, which: int | str | None = None, *, token: str | None = None, foreign: Operation | None = None
+    ) -> Undone:
         """Takes back an operation by its id, the last accept of a task by the task's, or the last accept of all.
 
-        Merges three ways like `apply`: what the user edited since stays. Raises NotFound, IllegalMove, Conflict.
+        Merges three ways like `apply`: what the user edited since stays. `foreign` is what it is where it was done, if
+        that was not here: then it must have come here meanwhile. Raises NotFound, IllegalMove, Conflict.
         """
         self._require_own_files()
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)
-            target = _undoable(log.every(), which)
+            target = undoable(log.every(), which)
 
             def planned_now() -> Plan:
-                return self._planned_undo(log, files, target)
+                planned = self._planned_undo(log, files, target)
+                if foreign is not None:
+                    _require_here(foreign, planned)
+                return planned
 
             def written(planned: Plan) -> Operation:
-                return self._carry_out(log, files, target.task_id, planned.edits, target.id)
+                return self._carry_out(log, files, target.task_id, planned.edits, target.id, token=token)
 
             planned, undo, kept = _again_after_saves(planned_now, written)
             return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered, kept)
@@ -253,6 +262,28 @@ class Project:
         """What an accept took of its task's changes, in effect or not."""
         with self._log() as log:
             return log.part(operation_id)
+
+    def every_edit(self, operation_id: int) -> tuple[Edit, ...]:
+        """What an operation did, contents included."""
+        with self._log() as log:
+            return log.edits(operation_id)
+
+    def adopt(
+        self, foreign: Operation, contents: Callable[[], tuple[Sequence[Edit], Selection | None]], undoes: int | None
+    ) -> int:
+        """The number here of another clone's operation, which is in the log from now on with the state it has there.
+
+        Only where it is not yet, its `contents` are asked for, and what it took of its task's changes.
+        """
+        with self.locked(), self._log() as log:
+            known = any(each.token == foreign.token for each in log.every())
+            edits, part = ((), None) if known else contents()
+            return log.adopt(foreign, edits, undoes=undoes, part=part)
+
+    def disown(self, tokens: Collection[str]) -> None:
+        """Adopted operations leave the log again."""
+        with self.locked(), self._log() as log:
+            log.drop([each.id for each in log.every() if each.token in tokens])
 
     def unrecorded(self) -> tuple[Operation, ...]:
         """Accepts whose present state the task ledger has not followed yet; `in_effect` says which it is."""
@@ -316,8 +347,9 @@ class Project:
         edits: Sequence[Edit],
         undoes: int | None,
         part: Selection | None = None,
+        token: str | None = None,
     ) -> Operation:
-        operation = log.begin(task_id, edits, undoes=undoes, now=self._clock(), part=part)
+        operation = log.begin(task_id, edits, undoes=undoes, now=self._clock(), part=part, token=token)
         rewriting = Rewriting(files, operation.token, edits, _aside(operation))
         try:
             rewriting.carry_out()
@@ -517,7 +549,8 @@ def _inverse(edits: Sequence[Edit]) -> Iterator[Change]:
             yield Change(edit.path, edit.after, edit.before)
 
 
-def _undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
+def undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
+    """The operation of that number, or the last accept of a task or of all. Raises NotFound, IllegalMove."""
     if isinstance(which, int):
         target = next((each for each in every if each.id == which), None)
         if target is None:
@@ -532,6 +565,20 @@ def _undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
         what = "There is no accept to take back." if which is None else f"Task {which} has no accept to take back."
         raise NotFound(what, fix="cairn list   shows which tasks are accepted.")
     return target
+
+
+def _require_here(foreign: Operation, planned: Plan) -> None:
+    """Raises Conflict where nothing is to be taken back: then the change never came to this folder."""
+    if foreign.paths and not planned.edits:
+        raise Conflict(
+            f"This folder does not have what operation {foreign.id}, an {foreign.kind} of task {foreign.task_id}, did.",
+            f"It was done in {foreign.where}. Nothing was written here.",
+            (
+                "git pull   brings it, once it is committed and pushed there.",
+                f"cairn undo --op {foreign.id}   then works.",
+            ),
+            paths=foreign.paths,
+        )
 
 
 def _last_applied(every: Sequence[Operation], task_id: str | None) -> Operation | None:

@@ -12,9 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from cairn.acceptances import HeldElsewhere, holding
 from cairn.errors import IllegalMove, NotFound, UsageProblem
 from cairn.ledger_answer import Answer
-from cairn.ledger_database import opened
+from cairn.ledger_database import LedgerDatabase, opened
 from cairn.ledger_dialect import Dialect
 from cairn.ledger_place import LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
@@ -208,6 +209,11 @@ class TaskQueue:
         self._rng = rng or random.Random(os.urandom(16))
         self._found = f"{_COLUMNS}, {self._db.dialect.needs}"
         self._choice = _Choice.of(self._db.dialect)
+
+    @property
+    def database(self) -> LedgerDatabase:
+        """The ledger's own connection, for what has to move together with a task."""
+        return self._db
 
     def close(self) -> None:
         """Releases the ledger; further calls fail."""
@@ -570,11 +576,15 @@ class TaskQueue:
         return self._moved(row, task.id, status)
 
     def move(self, task: Task, status: TaskStatus, *, reason: str = "") -> Task:
-        """A compare-and-swap from the status that `task` has to another one; IllegalMove when it lost the race."""
+        """A compare-and-swap from the status that `task` has to another one; IllegalMove when it lost the race.
+
+        HeldElsewhere while an accept or undo of the task is being written.
+        """
         require_move(task.id, task.status, status)
         row = self._db.execute(
             f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, owner = NULL, lease_until = NULL
-                WHERE id = ? AND status = ? RETURNING {self._found}""",
+                WHERE id = ? AND status = ? AND NOT EXISTS (SELECT 1 FROM acceptance WHERE acceptance.task = task.id)
+                RETURNING {self._found}""",
             (status, reason, self.clock(), task.id, task.status),
         ).first()
         return self._moved(row, task.id, status)
@@ -677,6 +687,8 @@ class TaskQueue:
         if row is None:
             now = self.get(task_id).status
             require_move(task_id, now, status)
+            if (held := holding(self._db, task_id)) is not None:
+                raise HeldElsewhere(held)
             raise IllegalMove(f"Task {task_id} was taken over by another process.", fix=f"cairn show {task_id}")
         return _task(row)
 

@@ -36,7 +36,7 @@ def log(chosen: Chosen, limit: int, as_json: bool) -> None:
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        operations = orchestrator.project.operations()[::-1][:limit]
+        operations = orchestrator.operations.every()[::-1][:limit]
     if as_json:
         from cairn.json_output import operation_json
 

@@ -23,7 +23,7 @@ def command(chosen: Chosen, task_id: str | None, reason: str, as_json: bool) -> 
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = orchestrator.reject(named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "reject"), reason)
-        partly = bool(orchestrator.project.accepted(task.id))
+        partly = bool(orchestrator.operations.accepted(task.id))
     if as_json:
         from cairn.json_output import task_json
 

@@ -37,7 +37,7 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json:
         raise UsageProblem("An ID and --op name two things to take back.", fix=f"cairn undo --op {operation}")
     with opened(chosen, console) as orchestrator:
         named = orchestrator.task(task_id) if task_id else None
-        if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.project.accepted(named.id):
+        if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
             _tell_not_rejected(orchestrator.take_back_rejection(named), console)
             return
         task, undone = orchestrator.undo(named, operation=operation)
