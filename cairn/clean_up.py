@@ -120,9 +120,15 @@ def _left_in_store(orchestrator: Orchestrator, now: float, *, dry_run: bool) -> 
 
 def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_run: bool) -> _Past:
     path = orchestrator.project.state / OPERATIONS
-    if not path.exists():
-        return _Past((), 0, ())
     open_tasks = {task.id for task in orchestrator.queue.tasks(OPEN)}
+    shared = orchestrator.operations.shared
+    theirs = () if shared is None else shared.every()
+    old = expired(theirs, before=before, newest=newest, open_tasks=open_tasks)
+    if shared is not None and old and not dry_run:
+        shared.drop(old)
+    others = tuple(each for each in theirs if each not in old)
+    if not path.exists():
+        return _Past(old, 0, others)
     with OperationLog.opened(path) as log:
         every = log.every()
         going = expired(every, before=before, newest=newest, open_tasks=open_tasks)
@@ -132,7 +138,8 @@ def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_r
             log.drop([each.id for each in going])
             log.compact()
             freed = max(0, size - _size(path))
-    return _Past(going, freed, tuple(each for each in every if each not in going))
+    staying = tuple(each for each in every if each not in going)
+    return _Past(going, freed, staying) if shared is None else _Past(old, freed, (*others, *staying))
 
 
 def _tasks(

@@ -794,8 +794,13 @@ class Orchestrator:
         """What was accepted apart; of a task that is accepted, whose changes are shown whole, nothing."""
         return Selection() if task.status is TaskStatus.ACCEPTED else self.operations.accepted(task.id)
 
-    def reject(self, task: Task, reason: str = "") -> Task:
-        """The task's changes are dropped from review; its file is kept, so that it can be looked at."""
+    def reject(self, task: Task, reason: str = "", *, overrule: bool = False) -> Task:
+        """The task's changes are dropped from review; its file is kept, so that it can be looked at.
+
+        `overrule` as for `accept`. Raises IllegalMove, HeldElsewhere.
+        """
+        if overrule:
+            self.operations.acceptances.take_from_others(task.id)
         rejected = self.queue.move(task, TaskStatus.REJECTED, reason=reason)
         self.store.note(rejected)
         return rejected

@@ -17,13 +17,14 @@ from cairn.changes import Content, EntryKind
 from cairn.errors import NotFound, StorageProblem
 from cairn.hunks import Part, Selection
 from cairn.ledger_database import LedgerDatabase
+from cairn.ledger_place import LedgerServer
 from cairn.object_store import ObjectStore
 from cairn.operation_log import Operation, OperationState, pieces_from, pieces_text
 from cairn.project_files import Edit
 from cairn.project_path import project_path
 
 LARGEST_ROW = 10_000_000
-_TABLES = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS operation (
     number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, task TEXT NOT NULL, undoes INTEGER, state TEXT NOT NULL,
     started_at REAL NOT NULL, finished_at REAL, holder TEXT NOT NULL, paths TEXT NOT NULL, part TEXT
@@ -31,7 +32,10 @@ CREATE TABLE IF NOT EXISTS operation (
 CREATE INDEX IF NOT EXISTS operation_by_task ON operation (task);
 CREATE TABLE IF NOT EXISTS operation_data (token TEXT PRIMARY KEY, data BLOB, object TEXT) WITHOUT ROWID;
 """
-_COLUMNS = "number, token, task, undoes, state, started_at, finished_at, holder, paths, part"
+_EVERY = (
+    "SELECT number, token, task, undoes, state, started_at, finished_at, holder, paths, part"
+    " FROM operation ORDER BY number"
+)
 
 
 class SharedOperations:
@@ -41,13 +45,14 @@ class SharedOperations:
         self._db = database
         self._holder = holder
         self._objects = objects
-        database.ensure(_TABLES)
+        self._project = database.place.project if isinstance(database.place, LedgerServer) else "project"
+        database.ensure(TABLES)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def every(self) -> tuple[Operation, ...]:
         """All operations, the oldest first; `where` says which clone did each."""
-        return tuple(map(_operation, self._db.execute(f"SELECT {_COLUMNS} FROM operation ORDER BY number").rows))
+        return tuple(map(_operation, self._db.execute(_EVERY).rows))
 
     def accepted(self, task_id: str) -> Selection:
         """What the accepts of a task that are in effect took of its changes."""
@@ -95,7 +100,7 @@ class SharedOperations:
             objects = self._objects()
             if objects is None:
                 return  # it is accepted all the same, and can be taken back where it was
-            name = f"operations/{hashlib.sha256(data).hexdigest()}"
+            name = f"operations/{self._project}/{operation.token}-{hashlib.sha256(data).hexdigest()}"
             objects.put(name, data)
             data = None
         statement = "INSERT INTO operation_data (token, data, object) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -109,20 +114,31 @@ class SharedOperations:
         numbers: dict[int, int] = {}
         for operation, part in chain:
             undoes = None if operation.undoes is None else numbers[operation.undoes]
-            self._db.execute(
-                "INSERT INTO operation (token, task, undoes, state, started_at, finished_at, holder, paths, part)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token) DO UPDATE SET state = excluded.state",
-                (
-                    operation.token, operation.task_id, undoes, operation.state, operation.started_at,
-                    operation.finished_at, self._holder, json.dumps(operation.paths),
-                    None if part is None else _part_text(part),
-                ),
-            )  # fmt: skip
-            found = self._db.execute("SELECT number FROM operation WHERE token = ?", (operation.token,)).rows
-            numbers[operation.id] = int(found[0][0])
+            numbers[operation.id] = self._moved(operation) or self._begun(operation, undoes, part)
+
+    def _moved(self, operation: Operation) -> int | None:
+        query = "UPDATE operation SET state = ? WHERE token = ? RETURNING number"
+        row = self._db.execute(query, (operation.state, operation.token)).first()
+        return None if row is None else int(row[0])
+
+    def _begun(self, operation: Operation, undoes: int | None, part: Selection | None) -> int:
+        rows = self._db.execute(
+            "INSERT INTO operation (token, task, undoes, state, started_at, finished_at, holder, paths, part)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+            (
+                operation.token, operation.task_id, undoes, operation.state, operation.started_at,
+                operation.finished_at, self._holder, json.dumps(operation.paths),
+                None if part is None else _part_text(part),
+            ),
+        ).rows  # fmt: skip
+        return int(rows[0][0])
 
     def drop(self, operations: Sequence[Operation]) -> None:
-        """These can never be taken back again, and are listed no more."""
+        """These can never be taken back again, and are listed no more. Objects go first: a row without is told so."""
+        for each in operations:
+            row = self._db.execute("SELECT object FROM operation_data WHERE token = ?", (each.token,)).first()
+            if row is not None and row[0] is not None and (objects := self._objects()) is not None:
+                objects.delete(row[0])
 
         def drop() -> None:
             for each in operations:

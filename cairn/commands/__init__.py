@@ -39,6 +39,12 @@ models_option = click.option(
     metavar="A,B",
     help="The models that write the variants, in turn; one each without --variants.",
 )
+overrule_option = click.option(
+    "--overrule",
+    "overrule",
+    is_flag=True,
+    help="Take the task from another clone that began this and is gone.",
+)
 task_argument = click.argument("task_id", metavar="[ID]", required=False)
 
 

@@ -14,7 +14,7 @@ import click
 
 from cairn.changes import ChangeSet
 from cairn.checks import Verdict
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument, tell_of_kept
+from cairn.commands import Chosen, as_json, named_task, opened, overrule_option, task_argument, tell_of_kept
 from cairn.console import Console, printable
 from cairn.dangerous_paths import Danger, dangers, not_allowed, require_patterns
 from cairn.errors import NotFound, UsageProblem
@@ -39,6 +39,7 @@ _ALREADY = "No commit was made: git has these files so already."
 @click.option("-m", "--message", metavar="TEXT", help="The commit's message; else the task's summary and request.")
 @click.option("--allow", "allow", metavar="PATH", multiple=True, help="Take this dangerous path too; a glob will do.")
 @click.option("--force", is_flag=True, help="Take it although a required check failed.")
+@overrule_option
 @as_json
 @click.pass_obj
 def command(
@@ -51,6 +52,7 @@ def command(
     message: str | None,
     allow: tuple[str, ...],
     force: bool,
+    overrule: bool,
     as_json: bool,
 ) -> int:
     """Take a task's changes into the project.
@@ -73,7 +75,7 @@ def command(
     console = Console(as_json=as_json)
     with opened(chosen, console, looking=dry_run) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
-        wanted = Wanted(task, None, allow, commit, message, force)
+        wanted = Wanted(task, None, allow, commit, message, force, overrule)
         if paths:
             wanted = replace(wanted, selection=orchestrator.picked(task, _named(orchestrator, task, chosen, paths)))
         if hunks:
@@ -94,12 +96,20 @@ class Wanted:
     commit: bool
     message: str | None
     force: bool = False
+    overrule: bool = False
 
 
 def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> int:
     made: Commit | None = None
     notes = _on_checks(orchestrator, wanted)
-    accept = partial(orchestrator.accept, wanted.task, wanted.selection, allow=wanted.allow, force=wanted.force)
+    accept = partial(
+        orchestrator.accept,
+        wanted.task,
+        wanted.selection,
+        allow=wanted.allow,
+        force=wanted.force,
+        overrule=wanted.overrule,
+    )
     if wanted.commit:
         from cairn.committing import accept_and_commit
 

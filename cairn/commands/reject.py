@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cairn.commands import Chosen, as_json, named_task, opened, task_argument
+from cairn.commands import Chosen, as_json, named_task, opened, overrule_option, task_argument
 from cairn.console import Console
 from cairn.task import TaskStatus
 
@@ -12,9 +12,10 @@ from cairn.task import TaskStatus
 @click.command("reject")
 @task_argument
 @click.option("-r", "--reason", default="", help="Why, kept with the task.")
+@overrule_option
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, task_id: str | None, reason: str, as_json: bool) -> None:
+def command(chosen: Chosen, task_id: str | None, reason: str, overrule: bool, as_json: bool) -> None:
     """Drop a task's changes.
 
     The project was never touched by them; the task and its diff can still be looked at. `cairn undo ID` takes the
@@ -22,7 +23,8 @@ def command(chosen: Chosen, task_id: str | None, reason: str, as_json: bool) -> 
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        task = orchestrator.reject(named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "reject"), reason)
+        named = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "reject")
+        task = orchestrator.reject(named, reason, overrule=overrule)
         partly = bool(orchestrator.operations.accepted(task.id))
     if as_json:
         from cairn.json_output import task_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cairn.commands import Chosen, as_json, opened, task_argument, tell_of_kept
+from cairn.commands import Chosen, as_json, opened, overrule_option, task_argument, tell_of_kept
 from cairn.console import Console
 from cairn.errors import UsageProblem
 from cairn.task import Task, TaskStatus
@@ -21,9 +21,10 @@ _AGAIN = "It is in review again:  cairn accept {id}   or   cairn reject {id}"
     metavar="N",
     help="Take back operation N of `cairn op log`, undo or not.",
 )
+@overrule_option
 @as_json
 @click.pass_obj
-def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json: bool) -> None:
+def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule: bool, as_json: bool) -> None:
     """Take back an accept, or a rejection.
 
     It is the last one, or with an ID the one of that task, or with --op any one by its number; an undo can be taken
@@ -40,7 +41,7 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, as_json:
         if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
             _tell_not_rejected(orchestrator.take_back_rejection(named), console)
             return
-        task, undone = orchestrator.undo(named, operation=operation)
+        task, undone = orchestrator.undo(named, operation=operation, overrule=overrule)
     if as_json:
         from cairn.json_output import undone_json
 

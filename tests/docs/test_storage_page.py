@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cairn import shared_operations
 from cairn.day_budget import DayBudget
 from cairn.metering import Ceilings
 from cairn.operation_log import OperationLog
@@ -18,7 +19,7 @@ from cairn.task_file import TaskFile
 
 PAGE = (Path(__file__).parents[2] / "docs/storage.md").read_text(encoding="utf-8")
 LEDGER, OPERATIONS = "## The ledger: cairn.db", "## The operations: operations.db"
-SERVER = "## On a server: task_data, task_part"
+SERVER = "## On a server: task_data, task_part, operation, operation_data"
 
 
 def plain(statement):
@@ -62,4 +63,5 @@ def test_the_page_has_every_table_index_and_trigger_of_each_file_and_no_other(fi
     assert statements(task) == made(files / "task.db")
     assert statements(ledger) == made(files / "ledger.db")
     assert statements(operations) == made(files / "operations.db")
-    assert statements(server) == statements(f"```sql\n{TABLES.replace('IF NOT EXISTS ', '').strip()}\n```")
+    shared = f"{TABLES}\n{shared_operations.TABLES}".replace("IF NOT EXISTS ", "").strip()
+    assert statements(server) == statements(f"```sql\n{shared}\n```")

@@ -1,0 +1,231 @@
+"""Accepts and undos of several clones that share a ledger: in a file, and on a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cairn import shared_operations
+from cairn.acceptances import ACCEPT, HeldElsewhere, this_clone
+from cairn.errors import Conflict, IllegalMove, NotFound, StorageProblem
+from cairn.hunks import Selection
+from cairn.task import TaskStatus
+from tests.clones import AFTER, BEFORE, LINES, accepts, at, files, held, in_review, made
+
+
+class Clones:
+    """Two clones, `one` and `two`, of a project with a task in review."""
+
+    def __init__(self, place, folder: Path) -> None:
+        self.tasks = folder / "tasks"
+        self.roots = {name: made(folder / name) for name in ("one", "two")}
+        self.place = place
+        self.opened = []
+        self.one, self.two = self.at("one"), self.at("two")
+        self.task = in_review(self.one)
+
+    def at(self, name):
+        self.opened.append(at(self.roots[name], self.place, self.tasks))
+        return self.opened[-1]
+
+    def now(self):
+        return self.one.task(self.task.id)
+
+    def pull(self):
+        """What git does between clones: the files of the first come to the second."""
+        for name, text in files(self.roots["one"]).items():
+            (self.roots["two"] / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.roots["two"] / name).write_text(text)
+        for name in files(self.roots["two"]).keys() - files(self.roots["one"]).keys():
+            (self.roots["two"] / name).unlink()
+
+
+@pytest.fixture
+def clones(ledger_place, tmp_path):
+    made = Clones(ledger_place, tmp_path)
+    yield made
+    for each in made.opened:
+        each.close()
+
+
+def killed_holding(clones, name="one"):
+    """The clone as it is when a command of it was killed right after it took the task."""
+    there = clones.at(name)
+    there.operations.acceptances.take(clones.task.id, "0" * 16, ACCEPT)
+    there.close()
+
+
+def test_one_clone_accepts_and_the_other_finds_it_accepted(clones):
+    task, _ = clones.one.accept(clones.task)
+    with pytest.raises(IllegalMove):
+        clones.two.accept(clones.task)
+
+    assert task.status is TaskStatus.ACCEPTED
+    assert (files(clones.roots["one"]), files(clones.roots["two"])) == (AFTER, BEFORE)
+    assert (held(clones.one), accepts(clones.one, task)) == (0, 1)
+    (operation,) = clones.two.operations.every()
+    assert (operation.task_id, operation.where, operation.paths) == (
+        task.id, this_clone(clones.roots["one"]), ("a.txt", "gone.txt", "new", "new/c.txt"),
+    )  # fmt: skip
+
+
+def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(clones):
+    killed_holding(clones)
+    for attempt in (clones.two.accept, clones.two.reject):
+        with pytest.raises(HeldElsewhere) as caught:
+            attempt(clones.now())
+        assert caught.value.exit_code == 4
+        assert f"Task {clones.task.id} is being accepted in {this_clone(clones.roots['one'])}" in caught.value.what
+
+    assert files(clones.roots["two"]) == BEFORE
+    assert clones.now().status is TaskStatus.IN_REVIEW
+
+
+def test_what_a_killed_command_took_is_given_back_by_the_next_one_there_and_by_no_other(clones):
+    killed_holding(clones)
+    clones.two.recover()
+    assert held(clones.one) == 1
+    clones.one.recover()
+    assert held(clones.one) == 0
+    assert clones.two.accept(clones.now())[0].status is TaskStatus.ACCEPTED
+
+
+def test_an_accept_that_fails_gives_the_task_back(clones):
+    (clones.roots["one"] / "a.txt").write_text("something else\n")
+    with pytest.raises(Conflict):
+        clones.one.accept(clones.task)
+
+    assert held(clones.one) == 0
+    assert clones.two.accept(clones.now())[0].status is TaskStatus.ACCEPTED
+
+
+def test_a_task_can_be_taken_from_a_clone_that_is_gone_and_that_one_is_told_once(clones):
+    killed_holding(clones)
+    task, _ = clones.two.accept(clones.now(), overrule=True)
+
+    (said,) = clones.one.recover()
+    assert said == (
+        f"The accept of task {task.id} that was being written here was overruled from"
+        f" {this_clone(clones.roots['two'])}. Nothing of it is in your files."
+    )
+    assert clones.one.recover() == ()
+    assert (files(clones.roots["one"]), files(clones.roots["two"])) == (BEFORE, AFTER)
+    assert accepts(clones.one, task) == 1
+
+
+def test_who_was_overruled_in_the_middle_is_told_and_records_no_second_accept(clones, monkeypatch):
+    apply = clones.one.project.apply
+
+    def overruled_meanwhile(*arguments, **options):
+        applied = apply(*arguments, **options)
+        clones.two.accept(clones.now(), overrule=True)
+        return applied
+
+    monkeypatch.setattr(clones.one.project, "apply", overruled_meanwhile)
+    with pytest.raises(Conflict) as caught:
+        clones.one.accept(clones.task)
+
+    assert caught.value.what.endswith("Your files here have it, the ledger does not count it.")
+    assert [each.where for each in clones.one.operations.every()] == [this_clone(clones.roots["two"])]
+    assert (accepts(clones.one, clones.task), clones.one.recover(), held(clones.one)) == (1, (), 0)
+
+
+def test_any_clone_that_has_the_change_takes_it_back_and_later_edits_survive(clones):
+    clones.one.accept(clones.task)
+    clones.pull()
+    (clones.roots["two"] / "a.txt").write_text(LINES.replace("one", "ONE") + "mine\n")
+    (clones.roots["two"] / "new/c.txt").chmod(0o664)
+
+    task, undone = clones.two.undo()
+
+    assert (task.status, undone.operation.id) == (TaskStatus.IN_REVIEW, 1)
+    assert files(clones.roots["two"]) == BEFORE | {"a.txt": LINES + "mine\n"}
+    assert files(clones.roots["one"]) == AFTER
+    assert [(each.id, each.undoes, str(each.state)) for each in clones.one.operations.every()] == [
+        (1, None, "undone"), (2, 1, "applied"),
+    ]  # fmt: skip
+    with pytest.raises(IllegalMove, match="taken back already"):
+        clones.one.undo(operation=1)
+    assert held(clones.one) == 0
+
+
+def test_an_undo_of_another_clone_can_be_taken_back_in_a_third_that_has_it(clones):
+    clones.one.accept(clones.task)
+    clones.pull()
+    clones.two.undo()
+    for name, text in files(clones.roots["two"]).items():  # and the first one pulls that
+        (clones.roots["one"] / name).write_text(text)
+    (clones.roots["one"] / "new/c.txt").unlink()
+
+    task, _ = clones.one.undo(operation=2)
+
+    assert (task.status, files(clones.roots["one"])) == (TaskStatus.ACCEPTED, AFTER)
+    assert [str(each.state) for each in clones.two.operations.every()] == ["applied", "undone", "applied"]
+
+
+def test_a_clone_without_the_change_is_refused_with_the_reason(clones):
+    task, _ = clones.one.accept(clones.task)
+    with pytest.raises(Conflict) as caught:
+        clones.two.undo()
+
+    assert str(caught.value) == (
+        f"This folder does not have what operation 1, an accept of task {task.id}, did.\n"
+        f"It was done in {this_clone(clones.roots['one'])}. Nothing was written here.\n"
+        "git pull   brings it, once it is committed and pushed there.\n"
+        "cairn undo --op 1   then works."
+    )
+    assert (files(clones.roots["two"]), clones.now().status, held(clones.one)) == (BEFORE, TaskStatus.ACCEPTED, 0)
+    assert clones.two.project.operations() == ()
+
+
+def test_parts_are_accepted_in_two_clones_and_together_make_the_whole(clones):
+    first = clones.one.picked(clones.task, ["a.txt"])
+    task, _ = clones.one.accept(clones.task, first)
+    assert task.status is TaskStatus.IN_REVIEW
+    assert clones.two.changes(task).paths == ("gone.txt", "new/c.txt")
+
+    task, applied = clones.two.accept(task)
+
+    assert (task.status, applied.paths) == (TaskStatus.ACCEPTED, ("gone.txt", "new/c.txt"))
+    with pytest.raises(Conflict, match="does not have"):
+        clones.two.undo(operation=1)
+    task, _ = clones.one.undo(operation=1)
+    assert (task.status, clones.two.changes(task).paths) == (TaskStatus.IN_REVIEW, ("a.txt",))
+    assert isinstance(clones.two.operations.part(1), Selection)
+
+
+def test_what_is_too_large_for_a_row_is_taken_back_where_it_was_done_only(clones, monkeypatch):
+    monkeypatch.setattr(shared_operations, "LARGEST_ROW", 10)
+    clones.one.accept(clones.task)
+    clones.pull()
+    with pytest.raises(NotFound, match="is not with the server"):
+        clones.two.undo()
+    assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
+
+
+def test_or_lies_in_the_object_store(clones, monkeypatch, tmp_path):
+    from cairn.object_store import ObjectStore
+
+    monkeypatch.setattr(shared_operations, "LARGEST_ROW", 10)
+    clones.one.operations.shared._objects = lambda: ObjectStore(f"file://{tmp_path}/objects")
+    clones.two.operations.shared._objects = clones.one.operations.shared._objects
+    clones.one.accept(clones.task)
+    clones.pull()
+
+    assert clones.two.undo()[0].status is TaskStatus.IN_REVIEW
+    assert files(clones.roots["two"]) == BEFORE
+
+
+def test_a_path_beyond_the_project_is_refused_whoever_wrote_it(clones):
+    clones.one.accept(clones.task)
+    clones.pull()
+    import json
+    import zlib
+
+    row = {"path": "../out", "from": None, "before": None, "after": ["file", 0o644, ""]}
+    data = zlib.compress(json.dumps([row]).encode())
+    clones.one.queue.database.execute("UPDATE operation_data SET data = ?", (data,))
+    with pytest.raises(StorageProblem, match="cannot be read"):
+        clones.two.undo()
+    assert files(clones.roots["two"]) == AFTER
