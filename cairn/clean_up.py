@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cairn.base_remote import prune_remote
 from cairn.disk_use import Part, StoredFile, remove, remove_empty_folders, state_files, temporary_files
+from cairn.git_snapshot import prune
 from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
@@ -22,6 +24,7 @@ from cairn.project_files import ProjectFiles, naming
 from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS
 from cairn.task import OPEN, Task
+from cairn.task_base import Base
 from cairn.workspace import left_over, remove_left_over, size_of
 
 DAY = 86_400.0
@@ -73,6 +76,8 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
         old = [each for each in stored if each.part is Part.KEPT and each.changed_at < before]
         copies = _copies(project, old, dry_run=dry_run)
         past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
+        if not dry_run:
+            _let_go_of_bases(orchestrator, _tasks(orchestrator, before, past.staying, dry_run=True)[0])
         tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
         return CleanedUp(
             tasks=tasks,
@@ -140,6 +145,20 @@ def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_r
             freed = max(0, size - _size(path))
     staying = tuple(each for each in every if each not in going)
     return _Past(going, freed, staying) if shared is None else _Past(old, freed, (*others, *staying))
+
+
+def _let_go_of_bases(orchestrator: Orchestrator, going: Iterable[Task]) -> None:
+    """The commits that only these tasks worked on: in the remote first, for without the tasks nobody knows of them."""
+    bases = {task: Base.parse(base) for task, base in orchestrator.queue.bases().items()}
+    if not bases:
+        return
+    gone = [bases.pop(task.id) for task in going if task.id in bases]
+    needed = {base.ref for base in bases.values()}
+    drop = [base for base in gone if base.ref not in needed]
+    engine, root = orchestrator.settings.engine, orchestrator.project.root
+    if drop and engine.url is not None:
+        prune_remote(root, engine.remote or "origin", drop)
+    prune(root, list(bases.values()))
 
 
 def _tasks(

@@ -670,6 +670,11 @@ class TaskQueue:
         tail = f"WHERE status NOT IN ({marks}) AND changed_at < ? ORDER BY changed_at, rowid"
         return tuple(self._select(tail, (*OPEN, before)))
 
+    def bases(self) -> dict[str, str]:
+        """The git commit of each task that works on one, by the task's id."""
+        found = self._db.execute("SELECT id, base FROM task WHERE base != ''").rows
+        return {str(task): str(base) for task, base in found}
+
     def forget(self, task: Task, remove: Callable[[], None]) -> bool:
         """Deletes the task and its moves in one transaction with whatever `remove` deletes; False if it moved since."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
 from cairn import clean_up as module
+from cairn.base_remote import publish
 from cairn.clean_up import DAY, clean_up
-from cairn.errors import DiskFull
+from cairn.errors import CairnError, DiskFull
+from cairn.git_snapshot import snapshot
 from cairn.operation_log import OperationLog
-from cairn.settings import KeepSettings, Settings
+from cairn.settings import EngineSettings, KeepSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus
 from tests.conftest import tree
 from tests.unit.test_orchestrator import EDITS, WRITES, Desk
@@ -231,3 +235,47 @@ def test_an_operation_under_way_in_another_process_is_waited_for(made):
 
     assert [each.id for each in done.operations] == [1]
     assert [each.id for each in made.orchestrator.project.operations()] == [2]
+
+
+def test_the_commits_of_tasks_go_with_the_last_task_here_and_in_the_remote(repository, tmp_path):
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+    desk = Desk(repository)
+    engine = EngineSettings(url="postgresql://not.asked/x", remote=str(remote))
+    desk.orchestrator.settings = Settings(keep=KeepSettings(days=30), engine=engine)
+    queue, bases = desk.orchestrator.queue, []
+    for number in range(2):
+        (repository / "README.md").write_text(f"{number}\n")
+        bases.append(snapshot(repository))
+        publish(repository, bases[-1], str(remote))
+    (repository / "README.md").write_text("never added\n")
+    snapshot(repository)
+    for base in (bases[0], bases[0], bases[1]):
+        task = queue.put([replace(queue.draft("x", CodeOrigin("file", "p.py", WRITES)), base=str(base))])[0]
+        if base is bases[0]:
+            queue.move(task, TaskStatus.CANCELLED)
+    queue.put([replace(queue.draft("x", CodeOrigin("file", "p.py", WRITES)), base=f"{bases[1].commit}:src")])
+    listed = ["git", "for-each-ref", "--format=%(objectname)", "refs/cairn/base"]
+
+    assert len(clean_up(desk.orchestrator, dry_run=True, now=time.time() + LATER).tasks) == 2
+    assert len(subprocess.check_output(listed, cwd=repository).split()) == 3
+    assert len(clean_up(desk.orchestrator, now=time.time() + LATER).tasks) == 2
+
+    for place in (repository, remote):
+        assert subprocess.check_output(listed, cwd=place, text=True).split() == [bases[1].commit]
+    desk.orchestrator.close()
+
+
+def test_a_remote_that_is_not_reached_keeps_its_tasks_for_the_next_time(repository):
+    desk = Desk(repository)
+    engine = EngineSettings(url="postgresql://not.asked/x", remote="/none")
+    desk.orchestrator.settings = Settings(keep=KeepSettings(days=30), engine=engine)
+    queue, base = desk.orchestrator.queue, snapshot(repository)
+    task = queue.put([replace(queue.draft("x", CodeOrigin("file", "p.py", WRITES)), base=str(base))])[0]
+    queue.move(task, TaskStatus.CANCELLED)
+
+    with pytest.raises(CairnError, match="What '/none' keeps of tasks could not be deleted"):
+        clean_up(desk.orchestrator, now=time.time() + LATER)
+
+    assert [each.id for each in queue.tasks()] == [task.id]
+    desk.orchestrator.close()
