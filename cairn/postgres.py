@@ -355,6 +355,7 @@ class ServerCommits:
         self._selector = selector
         self._changed = False
         self._connection: psycopg.Connection | None = None
+        self._socket = -1
         self._begin(_first_connection(place))
 
     def close(self) -> None:
@@ -371,9 +372,10 @@ class ServerCommits:
         if self._changed:
             seconds = 0.0
         found = [key for key, _ in self._selector.select(seconds if self._connection else min(seconds, 1.0))]
-        if any(key.fileobj is self._connection for key in found):
+        others = [key for key in found if key.fd != self._socket]
+        if len(others) < len(found):
             self._read()
-        return [key for key in found if not isinstance(key.fileobj, psycopg.Connection)]
+        return others
 
     def changed(self) -> bool:
         """True once after each commit that was told of."""
@@ -386,7 +388,8 @@ class ServerCommits:
         except psycopg.Error as error:
             connection.close()
             raise _LostConnection(_said(self._place, error)) from error
-        self._selector.register(connection, selectors.EVENT_READ)
+        self._socket = connection.fileno()
+        self._selector.register(self._socket, selectors.EVENT_READ)
         self._connection = connection
 
     def _read(self) -> None:
@@ -397,9 +400,9 @@ class ServerCommits:
             for _ in connection.notifies(timeout=0):
                 self._changed = True
         except psycopg.Error:
-            self._selector.unregister(connection)
+            self._selector.unregister(self._socket)
             connection.close()
-            self._connection = None
+            self._connection, self._socket = None, -1
 
 
 # ── connections ──
