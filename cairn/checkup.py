@@ -182,6 +182,7 @@ def _engine(settings: Settings) -> Finding:
     """Starts the server's engine once, as a crew would: whether it is installed, reached, and may make its tables."""
     from cairn.engine_status import shown_url
     from cairn.engines.chosen import dispatch_of, require_dbos
+    from cairn.ledger_place import LedgerServer
 
     url = settings.engine.url
     if url is None:
@@ -192,8 +193,9 @@ def _engine(settings: Settings) -> Finding:
         require_dbos()
     except CairnError as error:
         return Finding("engine", State.BROKEN, error.what, error.fix[0])
-    problem = trial(dispatch_of(settings, url), _TRIAL_SECONDS)
+    problem = trial(dispatch_of(settings, url, "cairn_doctor"), _TRIAL_SECONDS)
     if problem:
+        problem = LedgerServer(url, "doctor").without_secrets(problem)
         fix = "Mend engine.url, or start the server; without engine.url tasks run on this machine alone."
         return Finding("engine", State.BROKEN, f"DBOS at {shown_url(url)}: {problem}", fix)
     return Finding("engine", State.OK, f"DBOS at {shown_url(url)} answers")

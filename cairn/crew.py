@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cairn import __version__
 from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
 from cairn.engines.chosen import chosen_engine
-from cairn.errors import CairnError, IllegalMove
+from cairn.errors import CairnError, IllegalMove, Interrupted, StorageProblem
 from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
 from cairn.ledger_watch import LedgerWatch
 from cairn.queue import Owner, Variants, Wanted
@@ -34,6 +34,7 @@ TICK_SECONDS = 1.0  # how often it looks for dead workers of others, and for dea
 JUMP_SECONDS = 2.0  # by which the clock may be off after a tick before it has jumped
 SETTLE_SECONDS = 5.0  # after a jump only a process that has ended is taken for dead
 PATIENCE_SECONDS = 31.0  # a task that starts by itself within this time is waited for
+STUCK_SECONDS = 2.0  # in one look at the ledger, which takes milliseconds where there is one
 STOP_SECONDS = 15.0  # a worker that was told to stop has so long to give its task back
 FALSE_STARTS = 3  # workers in a row that end before they are ready
 _READ_BYTES = 65_536
@@ -98,6 +99,8 @@ class Crew:
         self._looked = time.monotonic()  # when the ledger was last looked after, and what the clock said then
         self._clock = time.time()
         self._jumped = -SETTLE_SECONDS
+        self._asking_since: float | None = None  # it looks after its work, and may wait for a ledger that is away
+        self._ledger_is_away = False
         self.tally = Tally()
 
     def work(self, *, forever: bool = False) -> Tally:
@@ -115,10 +118,18 @@ class Crew:
             try:
                 self._engine.open(watch.selector)
                 while not self._step(watch, forever=forever):
-                    self._hear(watch, watch.wait(self._patience()))
+                    patience = self._patience()
+                    self._asking_since = None
+                    keys = watch.wait(patience)
+                    self._asking_since = time.monotonic()
+                    self._hear(watch, keys)
+            except StorageProblem:
+                self._ledger_is_away = True
+                raise
             finally:
                 self._end(watch)
-                self._fleet.leave(self._id)
+                if not self._ledger_is_away:
+                    self._fleet.leave(self._id)
         return self.tally
 
     def _step(self, watch: LedgerWatch, *, forever: bool) -> bool:
@@ -281,6 +292,8 @@ class Crew:
                 )
 
     def _take_back(self, task: Task, how: str) -> None:
+        if self._ledger_is_away:
+            return
         with suppress(IllegalMove):  # it had given it back, or another process was faster
             moved = self._orchestrator.take_from_the_dead(task, how)
             end = TaskEnded(task.id, moved.status, moved.reason)
@@ -289,6 +302,7 @@ class Crew:
 
     def _end(self, watch: LedgerWatch) -> None:
         """No process of the crew is left, and every task that one had is queued again."""
+        self._asking_since = None
         self._engine.stop()
         for member in self._members:
             self._send(member, StopNow())
@@ -301,16 +315,17 @@ class Crew:
             if left <= 0 or self._signals > self._signals_to_stop:  # whoever says it once more waits for nothing
                 for member in self._members:
                     member.process.kill()
-            with suppress(CairnError):  # the ledger is away: what they had goes on once somebody notices
+            try:
                 self._hear(watch, self._woken(watch, max(0.05, min(left, TICK_SECONDS))))
+            except CairnError:  # what they had goes on once somebody notices
+                self._ledger_is_away = True
 
     def _woken(self, watch: LedgerWatch, seconds: float) -> list[selectors.SelectorKey]:
         """By anything; also when the ledger cannot be watched any more."""
-        try:
+        if not self._ledger_is_away:
             return watch.wait(seconds)
-        except CairnError:
-            time.sleep(0.05)
-            return [key for key, _ in watch.selector.select(0) if key.data is not None]
+        time.sleep(0.05)
+        return [key for key, _ in watch.selector.select(0) if callable(key.data) or isinstance(key.data, _Member)]
 
     # ── signals ──
 
@@ -339,6 +354,16 @@ class Crew:
         if self._signals < self._signals_to_stop and running:
             tasks = "1 task" if running == 1 else f"{running} tasks"
             self._tell("", f"finishing {tasks}, claiming no other; once more stops now")
+        if self._signals >= self._signals_to_stop and self._is_stuck():
+            self._ledger_is_away = True
+            raise Interrupted(
+                "Stopped while the ledger did not answer.",
+                "What ran is queued again as soon as it does.",
+                "cairn work   goes on where it stopped.",
+            )
+
+    def _is_stuck(self) -> bool:
+        return self._asking_since is not None and time.monotonic() - self._asking_since > STUCK_SECONDS
 
 
 def _cause(code: int) -> str:

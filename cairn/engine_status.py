@@ -67,7 +67,10 @@ def _parts(version: str) -> tuple[int, ...]:
 
 def shown_url(url: str) -> str:
     """A server's URL without its password, and without anything behind the database's name."""
-    split = urlsplit(url)
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return "a Postgres server"
     user = f"{split.username}@" if split.username else ""
     place = split.netloc.rpartition("@")[2]
     return f"{split.scheme}://{user}{place}{split.path}"

@@ -8,6 +8,7 @@ from cairn.engines import Engine
 from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import UsageProblem
 from cairn.fleet import Fleet
+from cairn.ledger_place import LedgerServer
 from cairn.queue import TaskQueue, Variants
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def chosen_engine(
     from cairn.engines.dbos import DbosEngine
 
     require_dbos()
-    return DbosEngine(queue, dispatch_of(settings, server.url), size, fleet.executors)
+    place = queue.place
+    name = place.schema if isinstance(place, LedgerServer) else f"cairn_{server.project or 'project'}"
+    return DbosEngine(queue, dispatch_of(settings, server.url, name), size, fleet.executors)
 
 
-def dispatch_of(settings: Settings, url: str) -> Dispatch:
-    """Where and how fast the project's tasks are dispatched."""
+def dispatch_of(settings: Settings, url: str, queue: str) -> Dispatch:
+    """Where and how fast tasks are dispatched."""
     from cairn.engines.dbos import Dispatch
 
-    queue = f"cairn_{settings.engine.project or 'project'}"
     return Dispatch(url, queue, settings.budget.tasks_at_once, settings.engine.starts_per_minute)
 
 

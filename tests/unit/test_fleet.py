@@ -29,8 +29,8 @@ def clock():
 
 
 @pytest.fixture
-def fleet(tmp_path, clock):
-    with TaskQueue(tmp_path / "cairn.db"), Fleet(tmp_path / "cairn.db", clock=clock) as fleet:
+def fleet(ledger_place, clock):
+    with TaskQueue(ledger_place), Fleet(ledger_place, clock=clock) as fleet:
         yield fleet
 
 
