@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,10 @@ from cairn.policy import AtLimitSetting, Policy, in_words
 from cairn.program import ExecutionResult, LimitReached
 from cairn.progress import Observer, unobserved
 from cairn.project import Applied, Decision, Operation, Plan, Project, Undone, undoable
-from cairn.putting_off import after_failure, after_limit
+from cairn.putting_off import after_failure, after_limit, after_placing_failed
 from cairn.queue import LEDGER, Owner, TaskQueue
 from cairn.review import Review, StepCost
+from cairn.shared_bases import Bases, LiveTree
 from cairn.task import CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, require_move
 from cairn.task_context import Asked, keep_asked, kept_asked, opening, sections
 from cairn.task_file import TaskFile
@@ -127,6 +128,8 @@ class Orchestrator:
         self._ledger_is_new = ledger_is_new
         is_shared = isinstance(queue.place, LedgerServer) if shared is None else shared
         self.operations = Operations(project, queue.database, shared=is_shared, objects=self._objects)
+        self._bases: Bases = LiveTree(project, settings)
+        self._closing = queue.close
 
     def _objects(self) -> ObjectStore | None:
         from cairn.object_store import open_objects
@@ -139,23 +142,46 @@ class Orchestrator:
         from cairn.plugins import code_source, text_model
 
         project.prepare()
+        if settings.engine.url is not None:
+            return cls._shared(project, settings)
         ledger = project.state / LEDGER
         new = not ledger.exists()
         return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model), ledger_is_new=new)
+
+    @classmethod
+    def _shared(cls, project: Project, settings: Settings) -> Self:
+        """On a server's ledger, and by its clock."""
+        from cairn.plugins import code_source, text_model
+        from cairn.shared_project import SharedProject
+
+        shared = SharedProject.open(project, settings)
+        found = cls(
+            project,
+            shared.queue,
+            settings,
+            Parts(code_source, text_model),
+            store=shared.store,
+            clock=shared.queue.clock,
+        )
+        found._bases, found._closing = shared.bases, shared.close
+        return found
 
     @classmethod
     def open_as_it_is(cls, project: Project, settings: Settings) -> Self:
         """For a look that writes nothing. Raises NotFound without a ledger, StorageProblem before a recovery."""
         from cairn.plugins import code_source, text_model
 
+        shared = settings.engine.url is not None
         ledger = project.state / LEDGER
-        if not ledger.exists() and not any((project.state / "tasks").glob("*.db")):
+        if not shared and not ledger.exists() and not any((project.state / "tasks").glob("*.db")):
             raise NotFound("There is no task here.", fix='cairn run "..."   starts one.')
-        if not ledger.exists() or project.unsettled():
+        if not (shared or ledger.exists()) or project.unsettled():
             raise StorageProblem(
                 "A killed command left something here that has to be put right first. Nothing was written.",
                 fix="cairn list   does that, as any other command; then try again.",
             )
+        if shared:
+            return cls._shared(project, settings)
         return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model))
 
     def __enter__(self) -> Self:
@@ -166,7 +192,7 @@ class Orchestrator:
 
     def close(self) -> None:
         """Releases the ledger."""
-        self.queue.close()
+        self._closing()
 
     # -- finding tasks ----------------------------------------------------------------------------------------------
 
@@ -203,7 +229,9 @@ class Orchestrator:
         the request beside its sentence.
         """
         model = self._model_of(origin, self.settings.with_options(options or {}))
-        task = self.queue.draft(request, origin, retry_of=retry_of, options=options, terms=terms, model=model)
+        task = self.queue.draft(
+            request, origin, retry_of=retry_of, options=options, terms=terms, model=model, base=self._base(terms)
+        )
         if not asked:
             return self.queue.put([task], held_by=held_by)[0]
         with self.store.creating(task, base=self.project.root) as file:
@@ -220,11 +248,12 @@ class Orchestrator:
         settings = self.settings.with_options(options)
         models: dict[str, str] = {}
         drafts = []
+        base = self._base(terms)
         for request, origin in wishes:
             if origin.source != "model" or origin.name not in models:
                 models[origin.name] = self._model_of(origin, settings)
             model = models[origin.name]
-            drafts.append(self.queue.draft(request, origin, options=options, terms=terms, model=model))
+            drafts.append(self.queue.draft(request, origin, options=options, terms=terms, model=model, base=base))
         return self.queue.put(drafts)
 
     def submit_variants(
@@ -245,9 +274,10 @@ class Orchestrator:
         settings = self.settings.with_options(shared)
         models = {origin.name: self._model_of(origin, settings) for origin in origins}
         drafts: list[Task] = []
+        base = self._base(terms)
         for origin in origins:
-            group = replace(terms, group=drafts[0].id if drafts else None)
-            draft = self.queue.draft(request, origin, options=shared, terms=group, model=models[origin.name])
+            group, model = replace(terms, group=drafts[0].id if drafts else None), models[origin.name]
+            draft = self.queue.draft(request, origin, options=shared, terms=group, model=model, base=base)
             drafts.append(draft if drafts else replace(draft, terms=replace(terms, group=draft.id)))
         for draft in drafts if asked else ():
             with self.store.creating(draft, base=self.project.root) as file:
@@ -256,6 +286,17 @@ class Orchestrator:
         for unused in {draft.id for draft in drafts if asked} - {task.id for task in tasks}:
             self.store.remove(unused)
         return tasks
+
+    def _base(self, terms: Terms | None) -> str:
+        """What a task that is asked for now works on. Raises UsageProblem for one that no worker could accept."""
+        base = self._bases.now()
+        if base and terms is not None and terms.accepts:
+            raise UsageProblem(
+                "A task that other machines run cannot be accepted by itself.",
+                "Its worker has a commit of the project, not your files.",
+                "Leave --accept out; cairn accept ID   takes it into the clone that you are in.",
+            )
+        return base
 
     def _model_of(self, origin: CodeOrigin, settings: Settings) -> str:
         """The exact name of the model that writes such a task's programs; nothing for a recipe or a file."""
@@ -303,7 +344,8 @@ class Orchestrator:
     ) -> Task:
         """A queued task that never began asks for something else now. IllegalMove when it has begun."""
         model = self._model_of(origin, self.settings.with_options(options))
-        draft = self.queue.draft(request, origin, options=options, terms=terms, model=model)
+        base = self._base(terms)
+        draft = self.queue.draft(request, origin, options=options, terms=terms, model=model, base=base)
         again = self.queue.rewrite(task, draft)
         if asked or self.store.exists(task.id):
             with _unless_it_moved(task), self.store.writing(again, base=self.project.root) as file:
@@ -355,17 +397,48 @@ class Orchestrator:
 
         `patient`: what may pass without the task's doing puts it off instead; it is queued again then.
         """
+        if not task.base:
+            return await self._run_here(task, observe, patient=patient)
+        async with self._placed(task, patient=patient) as placed:
+            if placed is not None:
+                await placed._run_here(task, observe, patient=patient)  # noqa: SLF001 - the same class
+        return self.review(self.queue.get(task.id))
+
+    @asynccontextmanager
+    async def _placed(self, task: Task, *, patient: bool) -> AsyncIterator[Orchestrator | None]:
+        """The same ledger and files over the task's base, fetched in a thread; None when that was put off."""
+        import asyncio
+
+        placing = self._bases.placed(task.base)
+        entering = asyncio.ensure_future(asyncio.to_thread(placing.__enter__))
+        try:
+            project, settings = await asyncio.shield(entering)
+        except asyncio.CancelledError as stop:
+            entering.add_done_callback(lambda done: done.exception() or placing.__exit__(None, None, None))
+            self._stopped(task, stop, 0.0)
+            raise
+        except CairnError as error:
+            until = after_placing_failed(task, error, self._clock()) if patient else None
+            if until is None:
+                self._finish(task, TaskStatus.FAILED, _why(error), 0.0)
+                raise
+            self._put_off(task, until)
+            yield None
+            return
+        try:
+            yield Orchestrator(project, self.queue, settings, self._parts, store=self.store, clock=self._clock)
+        finally:
+            placing.__exit__(None, None, None)
+
+    async def _run_here(self, task: Task, observe: Observer, *, patient: bool) -> Review:
+        """As `run`, over this orchestrator's own project."""
         import asyncio
 
         started = time.monotonic()
         try:
             result = await self._converse(task, observe, patient=patient)
         except asyncio.CancelledError as stop:
-            reason = str(stop.args[0]) if stop.args else "stopped by the person who ran it"
-            if reason == RELEASED:
-                self._put_off(task, PutOff(RELEASED, in_vain=task.in_vain))
-            else:
-                self._finish(task, TaskStatus.CANCELLED, reason, time.monotonic() - started)
+            self._stopped(task, stop, time.monotonic() - started)
             raise
         except Exception as error:
             if patient and (until := self._later(task, error)) is not None:
@@ -376,6 +449,14 @@ class Orchestrator:
             return self.review(self._put_off(task, until))
         status, reason = self._asking_at_limit(task, result) or verdict(result)
         return self.review(self._finish(task, status, reason, time.monotonic() - started))
+
+    def _stopped(self, task: Task, stop: BaseException, seconds: float) -> None:
+        """It is cancelled, or queued again where only its worker was to stop."""
+        reason = str(stop.args[0]) if stop.args else "stopped by the person who ran it"
+        if reason == RELEASED:
+            self._put_off(task, PutOff(RELEASED, in_vain=task.in_vain))
+        else:
+            self._finish(task, TaskStatus.CANCELLED, reason, seconds)
 
     def _asking_at_limit(self, task: Task, result: ExecutionResult) -> tuple[TaskStatus, str] | None:
         """Where the task is to ask at limits, one that can be raised is a question; None for anything else."""
@@ -948,7 +1029,9 @@ class Orchestrator:
             _require_open_end(Journal(original), step)
             model = self._model_of(origin, settings)
             terms = task.terms.again()
-            new = self.queue.draft(request, origin, retry_of=task.id, options=task.options, terms=terms, model=model)
+            new = self.queue.draft(
+                request, origin, retry_of=task.id, options=task.options, terms=terms, model=model, base=task.base
+            )
             try:
                 with self.store.creating(new, base=self.project.root) as file:
                     await rebuild(task, original, file, settings.limits.limits(), until=step, observe=observe)

@@ -5,7 +5,7 @@ A person who runs a task sees its failure and decides. Of a queue of tasks none 
 
 from __future__ import annotations
 
-from cairn.errors import ModelCallFailed
+from cairn.errors import CairnError, ModelCallFailed
 from cairn.program import ExecutionResult, LimitReached
 from cairn.task import PutOff, Task
 
@@ -19,10 +19,19 @@ def after_failure(task: Task, error: Exception, now: float) -> PutOff | None:
     """A later time for what may pass, longer each time; None when it will not, or was tried as often as it may be."""
     if not (isinstance(error, ModelCallFailed) and error.retryable):
         return None
+    return _once_more(task, error, now, at_least=error.retry_after or 0.0)
+
+
+def after_placing_failed(task: Task, error: CairnError, now: float) -> PutOff | None:
+    """As `after_failure`, when a worker could not get the files that the task works on."""
+    return _once_more(task, error, now)
+
+
+def _once_more(task: Task, error: CairnError, now: float, *, at_least: float = 0.0) -> PutOff | None:
     in_vain = task.in_vain + 1
     if in_vain >= task.terms.max_attempts:
         return None
-    seconds = max(min(FIRST_SECONDS * 2 ** min(task.in_vain, 30), LONGEST_SECONDS), error.retry_after or 0.0)
+    seconds = max(min(FIRST_SECONDS * 2 ** min(task.in_vain, 30), LONGEST_SECONDS), at_least)
     why = error.what.rstrip(".")
     return PutOff(f"{why} ({in_vain} of {task.terms.max_attempts} attempts)", now + seconds, in_vain)
 

@@ -95,8 +95,10 @@ def tasks_of(chosen: Chosen, console: Console) -> Iterator[TaskQueue]:
     from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
     from cairn.queue import LEDGER, TaskQueue
 
-    state = find_root(chosen.path, exact=chosen.here) / STATE
-    if (state / LEDGER).exists() and is_settled(state / OPERATIONS):
+    root = find_root(chosen.path, exact=chosen.here)
+    state = root / STATE
+    on_disk = (state / LEDGER).exists() and is_settled(state / OPERATIONS)
+    if on_disk and chosen.settings(root).engine.url is None:
         with TaskQueue(state / LEDGER) as queue:
             if not queue.abandoned():
                 yield queue

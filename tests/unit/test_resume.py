@@ -19,9 +19,10 @@ from cairn.language_model import Completion
 from cairn.orchestrator import INTERRUPTED, Orchestrator, Parts
 from cairn.program import Cancelled, Finished, LimitReached, Program, Run
 from cairn.project import Project
-from cairn.queue import TaskQueue
+from cairn.queue import LEDGER, TaskQueue
 from cairn.recalled_calls import Divergence
 from cairn.settings import LimitSettings, Settings
+from cairn.sqlite_file import connect
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_file import TaskFile
 from cairn.testing import Script
@@ -290,7 +291,7 @@ def test_a_cancelled_step_runs_again_from_its_journal(desk):
         file.run("DELETE FROM tool_calls WHERE id > 1")
         file.run("DELETE FROM kv_store WHERE key = 'cairn.submission'")
         Journal(file).end_step(1, Cancelled(Run(), "stopped while it ran"))
-    with before.orchestrator.queue._writing() as ledger:
+    with contextlib.closing(connect(before.orchestrator.project.state / LEDGER)) as ledger:
         ledger.execute("INSERT OR IGNORE INTO legal_move VALUES ('in review', 'cancelled')")
         ledger.execute("UPDATE task SET status = 'cancelled' WHERE id = ?", (task.id,))
     stopped = replace(before.orchestrator.task(task.id))

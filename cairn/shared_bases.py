@@ -1,0 +1,72 @@
+"""Which state of the project a task works on: the live tree on one machine, a git commit where many work together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cairn.project import Project
+
+if TYPE_CHECKING:
+    from cairn.settings import Settings
+
+
+class Bases(Protocol):
+    """The states of the project that tasks work on."""
+
+    def now(self) -> str:
+        """What a task that is asked for now works on; "" for the live tree. CairnError where it cannot be told."""
+        ...
+
+    def placed(self, base: str) -> AbstractContextManager[tuple[Project, Settings]]:
+        """That state as a project that nobody changes, with the settings that stand in it. CairnError without it."""
+        ...
+
+
+class LiveTree:
+    """One machine: every task works on the project's own files."""
+
+    def __init__(self, project: Project, settings: Settings) -> None:
+        self._here = project, settings
+
+    def now(self) -> str:
+        """Nothing: the files as each is when the task first touches it."""
+        return ""
+
+    @contextmanager
+    def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:  # noqa: ARG002
+        """The project itself; a base of another time, when the engine was a server, is not there any more."""
+        yield self._here
+
+
+class SharedBases:
+    """Many machines: a task's base is a git commit, which its worker fetches from a remote that all of them reach."""
+
+    def __init__(self, project: Project, remote: str, cache: Path) -> None:
+        self._project = project
+        self._remote = remote
+        self._cache = cache
+
+    def now(self) -> str:
+        """The tree as it is, uncommitted work included, where workers can fetch it."""
+        from cairn.base_remote import publish
+        from cairn.git_snapshot import snapshot
+
+        base = snapshot(self._project.root)
+        publish(self._project.root, base, self._remote)
+        return str(base)
+
+    @contextmanager
+    def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:
+        """A read-only checkout, shared by all tasks of that base on this machine."""
+        from cairn.base_checkouts import BaseCheckouts
+        from cairn.base_remote import remote_address
+        from cairn.settings import Settings
+        from cairn.task_base import Base
+
+        checkouts = BaseCheckouts(self._cache, remote_address(self._project.root, self._remote))
+        with checkouts.held(Base.parse(base)) as root:
+            yield Project(root, state=self._project.state), Settings.load(root, os.environ)

@@ -1,0 +1,60 @@
+"""One project of many machines: its ledger and its tasks' files on a server, its files in git."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cairn.base_checkouts import cache_folder
+from cairn.errors import UsageProblem
+from cairn.ledger_database import LedgerDatabase
+from cairn.ledger_database import opened as opened_ledger
+from cairn.ledger_place import LedgerServer
+from cairn.project import Project
+from cairn.project_name import project_name
+from cairn.queue import TaskQueue
+from cairn.shared_bases import SharedBases
+from cairn.shared_tasks import SharedTasks
+
+if TYPE_CHECKING:
+    from cairn.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SharedProject:
+    """What an orchestrator works with instead of the project's own ledger and folder of tasks."""
+
+    queue: TaskQueue
+    store: SharedTasks
+    bases: SharedBases
+    database: LedgerDatabase
+
+    @classmethod
+    def open(cls, project: Project, settings: Settings) -> SharedProject:
+        """Raises UsageProblem for what cannot be shared, StorageProblem when the server does not answer."""
+        from cairn.object_store import open_objects
+
+        engine = settings.engine
+        if engine.url is None:
+            raise UsageProblem("No server is named.", fix="CAIRN_ENGINE_URL=postgresql://...   names one.")
+        name = project_name(project.root, project.state, engine.project)
+        place = LedgerServer(engine.url, name)
+        queue = TaskQueue(place)
+        try:
+            database = opened_ledger(place)
+            store = SharedTasks(database, project.state / "shared", open_objects(engine.objects))
+        except BaseException:
+            queue.close()
+            raise
+        return cls(
+            queue,
+            store,
+            SharedBases(project, engine.remote or "origin", cache_folder(engine.cache, os.environ, name)),
+            database,
+        )
+
+    def close(self) -> None:
+        """Releases the server's connections."""
+        self.queue.close()
+        self.database.close()
