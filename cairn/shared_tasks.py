@@ -190,9 +190,9 @@ class SharedTasks:
     def left_over(self, now: float) -> tuple[LeftOver, ...]:
         """Of commands that were killed, here and on the server; and copies that nobody used for a while."""
         contents = self.contents
-        drafts = contents.without_task(now - DAY)
+        drafts = contents.without_task(contents.now() - DAY)
         found = [LeftOver(f"drafted task {each}", self.stored_bytes(each), contents.remove, each) for each in drafts]
-        objects = contents.unreferenced(now - DAY)
+        objects = contents.unreferenced(contents.now() - DAY)
         found += [LeftOver(f"object {each.key}", each.size, contents.delete_object, each.key) for each in objects]
         return (*found, *(LeftOver(path.name, _size(path), _remove_named, str(path)) for path in self._unused(now)))
 

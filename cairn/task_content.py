@@ -103,8 +103,12 @@ class TaskContents:
         self._database = database
         self._objects = objects
         place = database.place
-        self._project = place.project if isinstance(place, LedgerServer) else "project"
+        self._folder = f"tasks/{place.project if isinstance(place, LedgerServer) else 'project'}"
         database.ensure(TABLES)
+
+    def now(self) -> float:
+        """The clock that all machines share: what is old by one machine's own may be seconds old."""
+        return self._database.now()
 
     # ── fetching ──
 
@@ -199,7 +203,7 @@ class TaskContents:
                 grown = replace(head, version=version, digest=digest, size=len(new))
                 return _Load(replace(grown, delta_bytes=after, deltas=head.deltas + 1), delta, is_whole=False)
         whole = packed_image(new)
-        key = f"{self._project}/{task.id}/{version}-{digest}" if len(whole) > LARGEST_ROW else None
+        key = f"{self._folder}/{task.id}/{version}-{digest}" if len(whole) > LARGEST_ROW else None
         return _Load(Head(version, digest, len(new), len(whole), object=key), whole, is_whole=True)
 
     def _require_objects(self, task: Task, load: _Load) -> ObjectStore:
@@ -242,7 +246,7 @@ class TaskContents:
         """Objects of this project, older than that, which are no task's newest content."""
         if self._objects is None:
             return
-        old = [each for each in self._objects.every(self._project) if each.modified < before]
+        old = [each for each in self._objects.every(self._folder) if each.modified < before]
         rows = self._database.execute("SELECT object FROM task_data WHERE object IS NOT NULL").rows
         used = {str(key) for (key,) in rows}
         yield from (each for each in old if each.key not in used)

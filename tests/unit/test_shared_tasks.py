@@ -302,8 +302,8 @@ def test_what_is_too_large_for_the_database_is_an_object_and_small_changes_are_n
         key = head(store).object
         keep(file, "two")
         assert head(store).object == key
-    folder, task, name = key.split("/")
-    assert (folder, task, name.partition("-")[0]) == ("sample", TASK.id, "1")
+    *folders, name = key.split("/")
+    assert (*folders, name.partition("-")[0]) == ("tasks", "sample", TASK.id, "1")
     assert files(tmp_path / "objects") == [name]
     assert kept(machine("two", "objects")) == ["one", "two"]
 
@@ -343,7 +343,7 @@ def test_an_object_that_is_missing_or_altered_is_told_as_damage(machine, small_r
     path.unlink()
     with pytest.raises(DamagedFile) as told:
         machine("two", "objects").reading(TASK.id)
-    assert told.value.why.startswith(f"There is no object sample/{TASK.id}/1-")
+    assert told.value.why.startswith(f"There is no object tasks/sample/{TASK.id}/1-")
     path.write_bytes(content)
     machine("two", "objects").reading(TASK.id).close()
 
@@ -485,22 +485,24 @@ def test_what_killed_processes_left_goes_and_what_is_in_use_stays(machine, ledge
         with store.creating(replace(TASK, id="bcdfgj", status=TaskStatus.QUEUED, attempt=0), base=Path()):
             pass
         lost = ObjectStore((tmp_path / "objects").as_uri())
-        lost.put(f"sample/{TASK.id}/9-lost", b"lost")
-        lost.put("other project/x", b"theirs")
+        lost.put(f"tasks/sample/{TASK.id}/9-lost", b"lost")
+        lost.put("tasks/other project/x", b"theirs")
+        lost.put("operations/sample/x", b"of an accept")
 
-        def names(now):
-            return sorted(each.name for each in store.left_over(now))
+        def names():
+            return sorted(each.name for each in store.left_over(time.time() + 2 * DAY))
 
-        assert names(time.time()) == [dead.name]
-        in_two_days = time.time() + 2 * DAY
-        assert names(in_two_days) == sorted([dead.name, "drafted task bcdfgj", f"object sample/{TASK.id}/9-lost"])
-        for each in store.left_over(in_two_days):
+        assert names() == [dead.name]  # the server's clock counts for what is there
+        store.contents.now = lambda: time.time() + 2 * DAY
+        assert names() == sorted([dead.name, "drafted task bcdfgj", f"object tasks/sample/{TASK.id}/9-lost"])
+        for each in store.left_over(time.time()):
             each.remove()
-        assert names(in_two_days) == []
+        assert names() == []
         keep(file, "still here")
     assert kept(machine("two", "objects")) == ["still here"]
     assert not store.exists("bcdfgj")
-    assert (tmp_path / "objects/other project/x").exists()
+    assert (tmp_path / "objects/tasks/other project/x").exists()
+    assert (tmp_path / "objects/operations/sample/x").exists()
 
 
 def test_a_killed_run_loses_only_what_was_not_published(machine, database_url, tmp_path):
