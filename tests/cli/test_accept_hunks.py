@@ -247,6 +247,7 @@ def test_nothing_taken_is_no_accept(reviewed, project, cairn):
             "operation": None,
             "paths": [],
             "left": ["README.md", "lib/new.py", "lib/tool.py", "src/app.py"],
+            "kept": [],
         }
     )
     assert tree(project) == before
@@ -263,6 +264,7 @@ def test_everything_taken_is_an_accept_of_all(reviewed, project, cairn):
             "operation": 1,
             "paths": ["README.md", "lib/new.py", "lib/tool.py", "src/app.py"],
             "left": [],
+            "kept": [],
         }
     )
     assert cairn.json("show")["task"]["status"] == "accepted"
