@@ -15,14 +15,17 @@ import os
 import resource
 import select
 import signal
+import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cairn import kernel_calls as kernel
+from cairn import landlock
 from cairn.command_bounds import Bounds
 
 NOT_STARTED = 125
@@ -50,9 +53,9 @@ class Layers:
 class Launch:
     """One command. `place` is where it finds the project; `tree` what it finds there, with `layers` only a mount point.
 
-    `sandbox` is "namespaces", "bubblewrap" or "none". `visible` are folders and files that it may read. `scratch` is
-    its temporary folder on the disk, `spare` an empty folder to build its root in. `isolated`: the machine has user
-    namespaces.
+    `sandbox` is "namespaces", "bubblewrap", "landlock" or "none". `visible` are folders and files that it may read.
+    `scratch` is its temporary folder on the disk, `spare` an empty folder to build its root in. `isolated`: the machine
+    has user namespaces.
     """
 
     command: str
@@ -134,9 +137,14 @@ class _Watched:
         kernel.adopt_orphans()
         if self._launch.isolated:
             _enter_namespaces(self._launch)
+        ours, theirs = socket.socketpair()
         self._first = os.fork()
         if self._first == 0:
-            _in_child(self._launch, report_to)
+            _in_child(self._launch, report_to, theirs)
+        theirs.close()
+        if self._launch.sandbox == "landlock":
+            own = [os.path.realpath(folder) for folder in self._folders]
+            threading.Thread(target=_answer_all, args=(ours, own), daemon=True).start()
         status = self._watch()
         code = os.waitstatus_to_exitcode(status)
         return {"exit": 128 - code if code < 0 else code, "stopped": self._stopped}
@@ -164,6 +172,9 @@ class _Watched:
         """Kills all; the first process of a namespace takes the others along, elsewhere they are looked for."""
         if self._stopped:
             os.kill(self._first, signal.SIGKILL)
+        if self._launch.sandbox == "landlock":  # it leads the group that all are in, as long as nobody waited for it
+            with contextlib.suppress(OSError):
+                os.killpg(self._first, signal.SIGKILL)
         _, status = os.waitpid(self._first, 0)
         while left := list(_descendants(os.getpid())):
             for process in left:
@@ -191,6 +202,14 @@ class _Watched:
         if _disk_bytes(self._folders, most) > most:
             return f"it wrote more than {self._launch.bounds.disk_mb:,} MB"
         return ""
+
+
+def _answer_all(link: socket.socket, own: list[str]) -> None:
+    """What the child's filter asks, from when it is in force until nobody is left who could ask."""
+    with link:
+        _, found, _, _ = socket.recv_fds(link, 1, 1)
+    if found:
+        landlock.answer_all(found[0], own)
 
 
 def _descendants(process: int) -> Iterator[int]:
@@ -268,13 +287,15 @@ def _mount_layers(layers: Layers, tree: str) -> None:
         os.close(descriptor)
 
 
-def _in_child(launch: Launch, report_to: int) -> None:
+def _in_child(launch: Launch, report_to: int, link: socket.socket) -> None:
     """Never returns; what goes wrong before the command runs is reported."""
     try:
         os.setsid()
         kernel.die_with_parent(signal.SIGKILL)
         if launch.sandbox == "bubblewrap":
             _run_in_bubblewrap(launch)
+        elif launch.sandbox == "landlock":
+            _run_held(launch, link)
         elif launch.isolated:
             _be_first_process(launch, report_to)
         else:
@@ -466,6 +487,16 @@ def _limit(kind: int, most: int) -> None:
     _, hard = resource.getrlimit(kind)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (most, most))
+
+
+def _run_held(launch: Launch, link: socket.socket) -> None:
+    """Becomes the command, without namespaces."""
+    os.chdir(launch.tree)
+    _prepare_command(launch, keep=link.fileno())
+    listener = landlock.hold(launch.visible, (launch.tree, launch.scratch))
+    socket.send_fds(link, [b"x"], [listener])
+    os.closerange(3, max(listener, link.fileno()) + 1)
+    os.execve("/bin/sh", ["/bin/sh", "-c", launch.command], launch.environment)  # noqa: S606
 
 
 def _run_command(launch: Launch, *, refuse: bool = False) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from cairn import layered_files
+from cairn import landlock, layered_files
 from cairn.changes import Content
 from cairn.command_bounds import Bounds
 from cairn.command_launcher import Launch, Layers
@@ -87,7 +87,8 @@ class LocalRuntime:
         await asyncio.to_thread(remove_left_over, self._environ)
         self._layer, self._ran = layer, False
         around = self._surroundings
-        if around.overlayfs and around.sandbox is not Sandbox.BUBBLEWRAP and namespaces_work():
+        alone = around.sandbox in {Sandbox.BUBBLEWRAP, Sandbox.LANDLOCK}
+        if around.overlayfs and not alone and namespaces_work():
             place = await asyncio.to_thread(self._lay)
             if place is not None:
                 return
@@ -156,8 +157,10 @@ class LocalRuntime:
     def _launch(self, command: str, place: Workspace, timeout: float) -> Launch:
         around = self._surroundings
         sandboxed = around.sandbox is not Sandbox.NONE
-        isolated = namespaces_work() and around.sandbox is not Sandbox.BUBBLEWRAP  # which makes its own
-        at = str(self._project) if isolated or sandboxed else str(place.tree)
+        held = around.sandbox is Sandbox.LANDLOCK  # where the files stand: nothing can be mounted elsewhere
+        isolated = namespaces_work() and not held and around.sandbox is not Sandbox.BUBBLEWRAP  # which makes its own
+        at = str(self._project) if isolated or (sandboxed and not held) else str(place.tree)
+        temporary = "/tmp" if sandboxed and not held else str(place.scratch)  # noqa: S108 - its own
         seconds = math.ceil(timeout) * (os.cpu_count() or 1)
         bounds = around.bounds
         return Launch(
@@ -170,7 +173,7 @@ class LocalRuntime:
             isolated=isolated,
             layers=self._layers,
             visible=self._visible() if sandboxed else (),
-            environment=self._variables(at, "/tmp" if sandboxed else str(place.scratch)),  # noqa: S108 - its own
+            environment=self._variables(at, temporary),
             bounds=Bounds(bounds.memory_mb, bounds.processes, bounds.file_mb, bounds.disk_mb, seconds),
         )
 
@@ -179,6 +182,8 @@ class LocalRuntime:
         home = Path(self._environ.get("HOME") or "~").expanduser()
         tools = [str(home / name) for name in _TOOLCHAINS]
         own = [str(Path(each).resolve()) for each in (sys.prefix, sys.base_prefix)]
+        if self._surroundings.sandbox is Sandbox.LANDLOCK:  # the first lines of its programs lead there
+            own.append(str(self._project / ".venv"))
         extra = [str(Path(each).expanduser()) for each in self._surroundings.visible]
         wanted = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC), *tools, *own, *extra]
         there = [each for each in dict.fromkeys(wanted) if os.path.lexists(each)]
@@ -194,6 +199,8 @@ class LocalRuntime:
         path = ":".join([*own, environ.get("PATH") or os.defpath])
         home = temporary if self._surroundings.sandbox is not Sandbox.NONE else environ.get("HOME", temporary)
         fixed = {"PATH": path, "HOME": home, "TMPDIR": temporary, "PWD": place, "TERM": "dumb", "NO_COLOR": "1"}
+        if self._surroundings.sandbox is Sandbox.LANDLOCK:  # git takes a file that it may not read for a fault
+            fixed["GIT_CONFIG_NOSYSTEM"] = "1"
         return {**passed, **fixed, "PYTHONUNBUFFERED": "1"}
 
     def written(self) -> tuple[str, ...]:
@@ -315,7 +322,9 @@ def best_sandbox() -> Sandbox:
     """Its own where it may make one: it guards more than bubblewrap, which some systems allow while refusing others."""
     if namespaces_work():
         return Sandbox.NAMESPACES
-    return Sandbox.BUBBLEWRAP if bubblewrap_version() else Sandbox.NONE
+    if bubblewrap_version():
+        return Sandbox.BUBBLEWRAP
+    return Sandbox.LANDLOCK if landlock.is_enough() else Sandbox.NONE
 
 
 def _tried(code: str) -> bool:

@@ -38,7 +38,7 @@ _OPTIONS = (
     "ServerAliveCountMax=3", "ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no", "RequestTTY=no",
 )  # fmt: skip
 _SENT = (
-    "__init__", "changes", "command_bounds", "command_launcher", "errors", "kernel_calls", "layered_files",
+    "__init__", "changes", "command_bounds", "command_launcher", "errors", "kernel_calls", "landlock", "layered_files",
     "local_runtime", "runtime", "runtime_frames", "runtime_host", "workspace",
 )  # fmt: skip
 _GREETING_LINES = 200  # that a shell's own start may print

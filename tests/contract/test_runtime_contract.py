@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cairn import landlock
 from cairn.local_runtime import LocalRuntime, Surroundings, bubblewrap_version, namespaces_work
 from cairn.runtime import Runtime, Sandbox
 from cairn.testing import RuntimeContract
@@ -45,3 +46,9 @@ class TestUnsandboxed(_Local):
 @pytest.mark.skipif(not bubblewrap_version(), reason="bubblewrap is not installed")
 class TestBubblewrap(_Local):
     surroundings = Surroundings(Sandbox.BUBBLEWRAP)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not landlock.is_enough(), reason="this kernel's Landlock is too old")
+class TestLandlock(_Local):
+    surroundings = Surroundings(Sandbox.LANDLOCK)
