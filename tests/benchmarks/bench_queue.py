@@ -1,6 +1,6 @@
 """Cairn's queue beside a bare SQLite queue and huey, in one run. Run it by hand; it takes about two minutes:
 
-python -m tests.benchmarks.bench_queue [TASKS]
+python -m tests.benchmarks.bench_queue [TASKS] [--ledger]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import sqlite3
 import statistics
 import subprocess
@@ -19,12 +20,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
+from cairn.ledger_watch import LedgerWatch
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import Owner, TaskQueue, Wanted
 from cairn.settings import Settings
-from cairn.task import CodeOrigin, TaskStatus
+from cairn.task import CodeOrigin, Outcome, Task, TaskStatus
 from cairn.worker import Worker
+from tests.postgres_server import PostgresServer
 
 WORKERS = 4
 SAMPLES = 60
@@ -154,11 +158,10 @@ def bench_huey(folder: Path, tasks: int) -> None:
 # ── Cairn ──
 
 CLAIMS_ALL = """
-import sys
-from pathlib import Path
+import pickle, sys
 from cairn.queue import Owner, TaskQueue
 from cairn.task import Outcome, TaskStatus
-with TaskQueue(Path(sys.argv[1])) as queue:
+with TaskQueue(pickle.loads(bytes.fromhex(sys.argv[1]))) as queue:
     print("ready", flush=True)
     sys.stdin.readline()
     while task := queue.claim(Owner.this_process()):
@@ -166,32 +169,63 @@ with TaskQueue(Path(sys.argv[1])) as queue:
 """
 
 
-def bench_ledger(folder: Path, tasks: int) -> None:
+def bench_ledger(name: str, place: LedgerPlace, tasks: int) -> None:
     """What the queue costs by itself: the same moves as a real task makes, each with its event, and no sandbox."""
-    path = folder / "ledger.db"
-    with TaskQueue(path) as queue:
+    with TaskQueue(place) as queue:
         enqueue = timed(lambda: [queue.add("nothing", NOTHING) for _ in range(tasks)])
+        me = Owner.this_process()
+        claimed: list[Task] = []
+        claim = timed(lambda: claimed.extend(task for _ in range(tasks // 2) if (task := queue.claim(me))))
+        beat = timed(lambda: [queue.heartbeat(task, me) for task in claimed])
+        finish = timed(lambda: [queue.finish(task, TaskStatus.IN_REVIEW, outcome=Outcome()) for task in claimed])
+        figures = {"enqueue": enqueue / tasks, "claim": claim / len(claimed), "beat": beat / len(claimed)}
+        figures["finish"] = finish / len(claimed)
+        say(f"{name}, one process", **{f"{each}_a_second": f"{1 / took:,.0f}" for each, took in figures.items()})
+        queue.put([queue.draft("nothing", NOTHING) for _ in range(tasks // 2)])
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", CLAIMS_ALL, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", CLAIMS_ALL, pickle.dumps(place).hex()],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )
             for _ in range(WORKERS)
-        ]
+        ]  # fmt: skip
         for process in processes:
             process.stdout.readline()
         begun = time.perf_counter()
         for process in processes:
-            process.communicate("\n")
+            process.stdin.write("go\n")
+            process.stdin.close()
+        for process in processes:
+            process.wait()
         run = time.perf_counter() - begun
-        assert len(queue.tasks([TaskStatus.ACCEPTED])) == tasks
-        say(
-            "Cairn, the ledger alone, 4 processes",
-            enqueue_a_second=f"{tasks / enqueue:,.0f}",
-            run_a_second=f"{tasks / run:,.0f}",
-        )
+        done = len(queue.tasks([TaskStatus.ACCEPTED]))
+        assert done == tasks // 2 * 2
+        say(f"{name}, {WORKERS} processes", claim_finish_accept_a_second=f"{done / run:,.0f}")
         bulk = timed(lambda: queue.put([queue.draft("nothing", NOTHING) for _ in range(10_000)]))
-        claim = timed(lambda: queue.claim(Owner.this_process()))
-        say("Cairn, 10,000 more in one transaction", seconds=f"{bulk:.2f}", then_one_claim=f"{claim * 1000:.2f} ms")
+        claim = timed(lambda: queue.claim(me))
+        say(f"{name}, 10,000 more in one transaction", seconds=f"{bulk:.2f}", then_one_claim=f"{claim * 1000:.2f} ms")
+        every = min(timed(lambda: queue.listed(Wanted(), limit=10_000)) for _ in range(3))
+        some = min(timed(lambda: queue.listed(Wanted(), limit=50)) for _ in range(3))
+        say(f"{name}, list", of_10_000=f"{every * 1000:,.0f} ms", of_the_newest_50=f"{some * 1000:.1f} ms")
+    woken: list[float] = []
+    with TaskQueue(place) as queue, LedgerWatch(place) as watch:
+        for _ in range(SAMPLES):
+            begun = time.perf_counter()
+            queue.add("nothing", NOTHING)
+            watch.wait(5)
+            woken.append(time.perf_counter() - begun)
+    say(f"{name}, an add and its notice", took=percentiles(woken))
+
+
+def bench_server(tasks: int) -> None:
+    """The same on a server of this machine, which waits for the disk at each commit, and does not."""
+    for durable in (True, False):
+        server = PostgresServer(durable=durable)
+        try:
+            name = "ledger, Postgres" if durable else "ledger, Postgres without fsync"
+            bench_ledger(name, LedgerServer(server.new_database(), "bench"), tasks)
+        finally:
+            server.remove()
 
 
 def project(folder: Path) -> Orchestrator:
@@ -258,7 +292,7 @@ def bench_list(folder: Path) -> None:
 
 
 def main() -> None:
-    tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+    tasks = int(next((each for each in sys.argv[1:] if each.isdigit()), "2000"))
     print(
         f"{tasks:,} tasks where nothing else is said; start: enqueue to start, median / 95th percentile; {os.cpu_count()} cores"
     )
@@ -266,7 +300,10 @@ def main() -> None:
         folder = Path(name)
         bench_bare(folder, tasks)
         bench_huey(folder, tasks)
-        bench_ledger(folder, tasks)
+        bench_ledger("ledger, SQLite", LedgerFile(folder / "ledger.db"), tasks)
+        bench_server(tasks)
+        if "--ledger" in sys.argv:
+            return
         bench_work(folder, max(100, tasks // 10))
         bench_one_process(folder, max(100, tasks // 10))
         bench_list(folder)
