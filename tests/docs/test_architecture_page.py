@@ -29,14 +29,14 @@ def test_every_module_has_one_row_and_a_purpose():
 
 def test_what_the_page_names_is_in_the_code():
     """Files and classes, methods included, of the pages about how Cairn is made."""
-    code = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "cairn").rglob("*.py")}
-    everything = "\n".join(code.values())
+    code = [*(ROOT / "cairn").rglob("*.py")]
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in code)
     for page in (PAGE, *sorted((DOCS / "design").glob("*.md"))):
         named = set(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))
         files = {name.rpartition("/")[2] for name in named if re.fullmatch(r"(commands/)?\w+\.py", name)}
         members = {name for name in named if re.fullmatch(r"[A-Z][a-z]\w+(\.\w+)?", name)}
 
-        assert files - code.keys() == set()
+        assert files - {path.name for path in code} == set()
         assert [name for name in sorted(members) if not _is_in(name, everything)] == []
 
 
