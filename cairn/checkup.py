@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 4
 TESTED_MONTY = "1.4.0"
 _TRIAL_SECONDS = 15.0
+_LEAST_FREE = 1_000_000  # bytes; less, and a task cannot be kept
 
 
 class State(StrEnum):
@@ -202,17 +203,36 @@ def _engine(settings: Settings) -> Finding:
 
 
 def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
-    if not project.state.exists():
+    if not os.path.lexists(project.state):
         yield Finding("project", State.OK, f"{project.root} (no tasks yet)")
+        yield from _writable(project.root)
+        return
+    if project.state.is_symlink() or not project.state.is_dir():
+        yield Finding("project", State.BROKEN, f"{project.state} is not a folder", "Move it away; Cairn makes one.")
         return
     yield Finding("project", State.OK, str(project.root))
     yield from _disk_use(project)
+    unwritable = tuple(_writable(project.state))
+    yield from unwritable
+    if unwritable:  # SQLite could not even open what is there
+        return
     with suppress(StorageProblem):
         yield from _budget(project, settings)
         yield from _pauses(project)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.state.parent)} is damaged", fix)
+
+
+def _writable(folder: Path) -> Iterator[Finding]:
+    """What keeps Cairn from writing there, if anything does."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("storage", State.BROKEN, f"{folder} cannot be written", "Check its permissions and its disk.")
+        return
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < _LEAST_FREE:
+        free = size_in_words(disk.f_bavail * disk.f_frsize)
+        yield Finding("storage", State.BROKEN, f"the disk of {folder} is full: {free} are free", "Free some space.")
 
 
 def _budget(project: Project, settings: Settings) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
@@ -84,7 +84,26 @@ class LazyGroup(click.Group):
                 f"There is no command '{args[0]}'.",
                 fix=f"Did you mean: cairn {near[0]}" if near else "cairn --help   lists the commands.",
             )
+        if args:
+            _require_text(args[0], args[1:])
         return super().resolve_command(ctx, args)
+
+
+_TAKES_FILE = ("--code", "--file", "-f", "--from")
+
+
+def _require_text(verb: str, words: Sequence[str]) -> None:
+    """What is stored and compared is text; only files on disk may have names that are none."""
+    for before, word in zip(("", *words), words, strict=False):
+        names_file = (
+            before in _TAKES_FILE or word.startswith(_TAKES_FILE) or verb == "import" or (verb == "export" and before)
+        )
+        if not names_file and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UsageProblem(
+                f"{word!a} is not text.",
+                "It has bytes that are no UTF-8.",
+                f"cairn {verb} --help   says what it takes.",
+            )
 
 
 @click.group(
@@ -124,19 +143,33 @@ def cli(ctx: click.Context, folder: str | None, here: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process with the exit code that the design gives its outcome."""
     # `cairn list >&-`: whoever closed a stream does not want it.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the end
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - open until the end
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows only ASCII gets escapes, not a crash.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:] if arguments is None else list(arguments))
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        _detach_stdout()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _detach(stream)
+        except OSError:  # what was to be said reached nobody: a full disk
+            _detach(stream)
+            code = code or 1
+    if "xllamacpp" in sys.modules:
+        _end_without_its_threads(code)
     raise SystemExit(code)
+
+
+def _end_without_its_threads(code: int) -> NoReturn:
+    """The local model computes on in threads of its own, and crashes when the interpreter is torn down below it."""
+    import atexit
+
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to end in good order but without the teardown
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -144,13 +177,17 @@ def run(arguments: list[str]) -> int:
     try:
         outcome = cli.main(arguments, prog_name="cairn", standalone_mode=False)
     except BrokenPipeError:
-        _detach_stdout()
+        _detach(sys.stdout)
         return 0  # the reader of a pipe, `head` say, had enough
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())  # `cairn op`: which of its verbs?
         return error.exit_code
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the last boundary: told, never dumped
-        return _tell(_designed(error), as_json="--json" in arguments)
+        designed = _designed(error)
+        try:
+            return _tell(designed, as_json="--json" in arguments)
+        except OSError:  # a stream that takes nothing, as on a full disk
+            return designed.exit_code
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -210,6 +247,6 @@ def _bug(error: BaseException) -> CairnError:
     return CairnError(f"Cairn has a bug: {type(error).__name__}: {error}", fix=fix)
 
 
-def _detach_stdout() -> None:
-    """Nobody reads it any more; what the interpreter flushes at exit must go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _detach(stream: IO[str]) -> None:
+    """Nobody gets it any more; what the interpreter flushes at exit must go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -777,6 +777,7 @@ class Orchestrator:
 
     def changes(self, task: Task) -> ChangeSet:
         """What the task changed and nobody accepted apart; of an accepted task all of it."""
+        self.require_kept(task)
         return rest(self._whole(task), self._taken(task))
 
     def picked(self, task: Task, names: Sequence[str]) -> Selection:
@@ -848,6 +849,7 @@ class Orchestrator:
     def undecided(self, task: Task, selection: Selection | None = None) -> Undecided:
         """What an accept of the selection is about, or of all that is left. Raises IllegalMove when nothing can be."""
         require_move(task.id, task.status, TaskStatus.ACCEPTED)
+        self.require_kept(task)
         whole, taken = self._whole(task), self._taken(task)
         return Undecided(whole, taken, remaining(whole, taken) if selection is None else selection)
 
@@ -1050,7 +1052,18 @@ class Orchestrator:
         self._require_file(task)
         return self.store.path(task.id)
 
+    def require_kept(self, task: Task) -> None:
+        """Raises NotFound for a task that changed or asked something, and whose file is not there any more."""
+        ran = task.status in {TaskStatus.IN_REVIEW, TaskStatus.WAITING} or task.outcome.files_changed
+        if ran and not self.store.exists(task.id):
+            raise NotFound(
+                f"The file of task {task.id} is gone, and with it what the task did.",
+                f"It was {self.store.path(task.id)}.",
+                (f"cairn retry {task.id}   does it again; cairn reject {task.id}   lets it be.",),
+            )
+
     def _require_file(self, task: Task) -> None:
+        self.require_kept(task)
         if not self.store.exists(task.id):
             raise NotFound(f"Task {task.id} never ran, so there is nothing of it yet.", fix=f"cairn show {task.id}")
 

@@ -194,7 +194,8 @@ def import_task(orchestrator: Orchestrator, source: Path) -> Task:
 
 def _require_readable(source: Path) -> None:
     if not source.is_file():
-        raise NotFound(f"There is no file {source}.", fix="cairn export ID FILE   writes one.")
+        what = f"{source} is not a file." if source.exists() else f"There is no file {source}."
+        raise NotFound(what, fix="cairn export ID FILE   writes one.")
     if source.stat().st_size > LARGEST:
         raise UsageProblem(f"{source} is too large for a task: over {LARGEST:,} bytes.")
 

@@ -137,7 +137,7 @@ class ProgressLines:
         if self._verbose:
             self._line(f"  {text}  {duration(record.seconds)}")
         else:
-            self._moving(f"running, {self._calls} calls: {text}")
+            self._moving(f"running, {self._calls} call{'' if self._calls == 1 else 's'}: {text}")
 
     def _line(self, text: str) -> None:
         if self._write is not None:

@@ -63,10 +63,11 @@ def _usable_folder(start: Path) -> Path:
 
 
 def _is_project(folder: Path, *, start: Path) -> bool:
-    """True for a folder with a `.cairn` that this user made; the home folder counts only for who is in it itself."""
+    """True for a folder with a `.cairn` that this user made; the home folder and / count only for who is in them."""
     try:
         found = (folder / STATE).lstat()
-        counts = (folder != Path.home() or folder == start) and (folder / STATE / "tasks").is_dir()
+        own_only = folder in {Path.home(), folder.parent}  # a folder that is its own parent is /
+        counts = (not own_only or folder == start) and (folder / STATE / "tasks").is_dir()
     except (OSError, RuntimeError):
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and counts

@@ -383,7 +383,7 @@ class TaskQueue:
             raise UsageProblem("The task's id is empty.", fix="cairn list   shows the ids there are.")
         if not found:
             raise NotFound(
-                f"No task has an id that starts with '{prefix}'.", fix="cairn list   shows the tasks there are."
+                f"No task has an id that starts with '{prefix[:80]}'.", fix="cairn list   shows the tasks there are."
             )
         names = ", ".join(task.id for task in found)
         raise UsageProblem(f"'{prefix}' fits more than one task: {names}.", fix="Type more letters of the id.")

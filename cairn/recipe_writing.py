@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cairn.errors import UsageProblem
@@ -11,6 +11,7 @@ from cairn.program import CodeFailed, Finished, Step
 from cairn.recipe_source import read_recipe
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PARAMETERS = re.compile(r"\APARAMETERS[^\n=]*= (\{[^\n]*\})\n")
 _HEADER = re.compile(r"\A(?:PARAMETERS[^\n]*\n+)?(?:# /// cairn-recipe\n(?:#[^\n]*\n)+?# ///\n)?")
 
 
@@ -25,7 +26,7 @@ def recipe_text(name: str, request: str, steps: Sequence[Step]) -> str:
     kept = [step for step in programs if isinstance(step.result, Finished)]
     body = "\n\n".join(_section(step, several=len(kept) > 1) for step in kept)
     left_out = f"# Left out, because they failed: step {', '.join(map(str, failed))}.\n" if failed else ""
-    text = f"{_header(name, request)}\n{left_out}{body}\n"
+    text = f"{_header(name, request, _parameters(kept))}\n{left_out}{body}\n"
     read_recipe(text, f"{name}.py")
     return text
 
@@ -35,7 +36,15 @@ def _section(step: Step, *, several: bool) -> str:
     return f"# Step {step.number}\n{text}" if several else text
 
 
-def _header(name: str, request: str) -> str:
+def _parameters(steps: Sequence[Step]) -> Mapping[str, str]:
+    """What the recipe that the task ran was given: its program still looks for it."""
+    import ast
+
+    found = _PARAMETERS.match(steps[0].program.text)
+    return ast.literal_eval(found[1]) if found else {}
+
+
+def _header(name: str, request: str, parameters: Mapping[str, str]) -> str:
     sentence = " ".join(request.split())
     description = (sentence[:1].upper() + sentence[1:]).rstrip(".") + "."
     lines = [
@@ -44,13 +53,19 @@ def _header(name: str, request: str) -> str:
         f"examples = [{_toml(sentence[:200])}]",
         "# Sentences that lead here by themselves, as regular expressions that fit them whole:",
         f"patterns = [{_toml(_pattern(sentence))}]",
-        '# A value that may differ from run to run; the program finds it in PARAMETERS["path"]:',
-        "# [[parameters]]",
-        '# name = "path"',
-        '# description = "the file or folder to work in"',
-        '# kind = "path"',
-        '# default = "."',
     ]
+    for each, value in parameters.items():
+        lines += ["[[parameters]]", f"name = {_toml(each)}"]
+        lines += [f"description = {_toml(f'{each}, as the program uses it')}", f"default = {_toml(value)}"]
+    if not parameters:
+        lines += [
+            '# A value that may differ from run to run; the program finds it in PARAMETERS["path"]:',
+            "# [[parameters]]",
+            '# name = "path"',
+            '# description = "the file or folder to work in"',
+            '# kind = "path"',
+            '# default = "."',
+        ]
     return "\n".join(["# /// cairn-recipe", *(f"# {line}" for line in lines), "# ///"])
 
 

@@ -330,8 +330,12 @@ def _file_layer(path: Path, *, table: tuple[str, ...]) -> Iterator[tuple[str, di
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"Cannot read the settings in {path}.", str(error), "Mend or remove that file.") from None
+    except UnicodeDecodeError:
+        why = "It is not UTF-8 text."
+        raise UsageProblem(f"Cannot read the settings in {path}.", why, "Mend or remove that file.") from None
+    except OSError as error:
+        why = f"The system says: {error.strerror}."
+        raise UsageProblem(f"Cannot read the settings in {path}.", why, "Mend or remove it.") from None
     import tomllib
 
     try:
@@ -426,10 +430,15 @@ def _sum(before: tuple[object, ...], more: tuple[object, ...]) -> tuple[object, 
 def _refused(key: str, origin: str, refused: Refused) -> UsageProblem:
     place = key if refused.item is None else f"{key}.{refused.item}"
     return UsageProblem(
-        f"The setting {place} in {origin} cannot be {refused.value!r}.",
-        f"It should be {refused.wanted}.",
+        f"The setting {place} in {origin} cannot be {_shown(refused.value)}.",
+        f"It should be {refused.wanted}" + ("" if refused.wanted.endswith("?") else "."),
         f"Change {key} in {origin}.",
     )
+
+
+def _shown(value: object) -> str:
+    """As it was written: lists come from flags as lines."""
+    return repr(value.rstrip("\n") if isinstance(value, str) else value)
 
 
 def _unknown(name: str, prefix: str, known: tuple[str, ...], origin: str) -> UsageProblem:

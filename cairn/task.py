@@ -156,8 +156,9 @@ def require_move(task_id: str, now: TaskStatus, wanted: TaskStatus) -> None:
     """Raises IllegalMove, with the way out, unless `MOVES` allows `now` to become `wanted`."""
     if wanted in MOVES[now]:
         return
+    what = f"{now} already" if now is wanted else f"{now}, so it cannot become {wanted}"
     raise IllegalMove(
-        f"Task {task_id} is {now}, so it cannot become {wanted}.",
+        f"Task {task_id} is {what}.",
         fix=_WAY_OUT[now].format(id=task_id),
     )
 
@@ -169,7 +170,7 @@ _WAY_OUT: Mapping[TaskStatus, str] = MappingProxyType(
         _S.WAITING: "cairn answer {id}   answers what it asks.",
         _S.IN_REVIEW: "cairn diff {id}   then accept or reject it.",
         _S.ACCEPTED: "cairn undo {id}   takes it back first.",
-        _S.REJECTED: "cairn retry {id}   runs it again from today's files.",
+        _S.REJECTED: "cairn undo {id}   brings it back; cairn retry {id}   runs it again from today's files.",
         _S.FAILED: "cairn show {id}   says why; cairn resume {id}   goes on, cairn retry {id}   starts anew.",
         _S.CANCELLED: "cairn resume {id}   goes on where it stopped; cairn retry {id}   starts anew.",
     }

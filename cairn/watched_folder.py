@@ -33,10 +33,14 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The task files at one moment. `unsettled` ones changed since the look before, or are new: ask again soon."""
+    """The task files at one moment. `unsettled` ones changed since the look before, or are new: ask again soon.
+
+    `empty` are those of them that hold still without a word in them; they say nothing until somebody writes.
+    """
 
     files: Mapping[str, TaskFileSeen]
     unsettled: frozenset[str]
+    empty: frozenset[str] = frozenset()
 
 
 class WatchedFolder:
@@ -54,6 +58,7 @@ class WatchedFolder:
         gone = self._stamps.keys() - stamps.keys()
         new = {name for name, stamp in stamps.items() if self._stamps.get(name) != stamp or not stamp.size}
         unsettled = frozenset(gone | new)
+        empty = frozenset(name for name in new if not stamps[name].size and self._stamps.get(name) == stamps[name])
         self._stamps = stamps
         self._read = {name: kept for name, kept in self._read.items() if stamps.get(name) == kept[0]}
         changed: set[str] = set()
@@ -63,7 +68,7 @@ class WatchedFolder:
                 changed.add(name)
             else:
                 self._read[name] = (stamps[name], seen)
-        return Look({name: seen for name, (_, seen) in self._read.items()}, unsettled | changed)
+        return Look({name: seen for name, (_, seen) in self._read.items()}, unsettled | changed, empty)
 
     def _now(self) -> dict[str, Stamp]:
         found: dict[str, Stamp] = {}

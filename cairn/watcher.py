@@ -105,6 +105,7 @@ class Watcher:
         self._tell = tell
         self._messenger = messenger
         self._seen = _Seen()
+        self.empty: frozenset[str] = frozenset()  # files without a word in them, at the last look
         self._woken = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._cursor = Cursor(orchestrator.project.state / "notified")
@@ -154,7 +155,8 @@ class Watcher:
         self._notify()
         if len(actions) > AT_A_TIME:
             return 0.0
-        return SETTLE_SECONDS if look.unsettled else None
+        self.empty = look.empty
+        return SETTLE_SECONDS if look.unsettled - look.empty else None
 
     async def _heed_files(self) -> None:
         from watchfiles import awatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
-    from cairn.project import KeptCopy
+    from cairn.project import KeptCopy, Project
     from cairn.queue import TaskQueue
     from cairn.settings import Settings
     from cairn.task import Task
@@ -69,11 +69,17 @@ class Chosen:
 
 @contextmanager
 def opened(
-    chosen: Chosen, console: Console, overrides: dict[str, object] | None = None, *, looking: bool = False
+    chosen: Chosen,
+    console: Console,
+    overrides: dict[str, object] | None = None,
+    *,
+    looking: bool = False,
+    founding: bool = False,
 ) -> Iterator[Orchestrator]:
     """The project's orchestrator; first finishes or takes back what an earlier command left, and says so.
 
-    `looking` writes nothing at all, and refuses where something has to be finished or taken back first.
+    `looking` writes nothing at all, and refuses where something has to be finished or taken back first. Only what is
+    `founding` makes a project of a folder: a look at one without tasks leaves it, and the folders below it, as it is.
     """
     from cairn.orchestrator import Orchestrator
     from cairn.project import Project
@@ -83,14 +89,29 @@ def opened(
         with Orchestrator.open_as_it_is(project, chosen.settings(project.root, overrides)) as orchestrator:
             yield orchestrator
         return
-    with Orchestrator.open(project, chosen.settings(project.root, overrides)) as orchestrator:
+    settings = chosen.settings(project.root, overrides)
+    with ExitStack() as stack:
+        if not founding and settings.engine.url is None and not os.path.lexists(project.state):
+            project = stack.enter_context(_without_tasks(project))
+        orchestrator = stack.enter_context(Orchestrator.open(project, settings))
         for notice in orchestrator.recover():
             console.note(f"cairn: {printable(notice)}")
         yield orchestrator
 
 
 @contextmanager
-def tasks_of(chosen: Chosen, console: Console) -> Iterator[TaskQueue]:
+def _without_tasks(project: Project) -> Iterator[Project]:
+    """The project with an empty state elsewhere, for the time of one look."""
+    from tempfile import TemporaryDirectory
+
+    from cairn.project import Project
+
+    with TemporaryDirectory(prefix="cairn-look-") as state:
+        yield Project(project.root, state=Path(state))
+
+
+@contextmanager
+def tasks_of(chosen: Chosen, console: Console, *, founding: bool = False) -> Iterator[TaskQueue]:
     """The ledger, for verbs that only list tasks; what puts things right is loaded only where something is not."""
     from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
     from cairn.queue import LEDGER, TaskQueue
@@ -103,7 +124,7 @@ def tasks_of(chosen: Chosen, console: Console) -> Iterator[TaskQueue]:
             if not queue.abandoned():
                 yield queue
                 return
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, founding=founding) as orchestrator:
         yield orchestrator.queue
 
 

@@ -74,6 +74,9 @@ def command(
     require_patterns(allow)
     console = Console(as_json=as_json)
     with opened(chosen, console, looking=dry_run) as orchestrator:
+        if task_id is not None and {"/", "."} & set(task_id):
+            what = f"{task_id} is no id of a task; paths stand behind one."
+            raise UsageProblem(what, fix=f"cairn accept ID {task_id}")
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
         wanted = Wanted(task, None, allow, commit, message, force, overrule)
         if paths:

@@ -15,7 +15,7 @@ import click
 
 from cairn.commands import Chosen, as_json, ask_at_limits, models_option, only_paths, opened, variants_option
 from cairn.commands.run import asked_for, by_recipe, options_of, program_of
-from cairn.console import Console, one_line
+from cairn.console import Console, one_line, printable
 from cairn.errors import UsageProblem
 from cairn.task import MAX_ATTEMPTS, CodeOrigin, Task, Terms
 from cairn.variant_runs import count_of, names_of, origins_of, refuse_with_variants
@@ -107,7 +107,8 @@ def command(
     if count is not None:
         refuse_with_variants(accept=accept, key=key is not None, two_writers=bool(model and writers))
     model = writers[0] if writers else model
-    with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
+    overrides: dict[str, object] = {**options, **({"model": model} if model else {})}
+    with opened(chosen, console, overrides, founding=True) as orchestrator:
         terms = replace(terms, after=tuple(sorted({orchestrator.task(task_id).id for task_id in after})))
         wishes = wishes_of(orchestrator, words, source, code, recipe)
         if terms.key is not None and len(wishes) > 1:
@@ -135,7 +136,7 @@ def wishes_of(
     if recipe is not None:
         return [by_recipe(orchestrator, recipe, words, code)]
     if code is not None:
-        name = "from standard input" if code == "-" else code
+        name = "from standard input" if code == "-" else printable(code)
         program = program_of(None, code)
         return [(each, CodeOrigin("file", name, program)) for each in words or (f"run the program {name}",)]
     from cairn.plugins import origin_for

@@ -9,6 +9,7 @@ import click
 
 from cairn.commands import Chosen, as_json, opened
 from cairn.console import Console, printable
+from cairn.errors import UsageProblem
 
 
 @click.command("export")
@@ -27,6 +28,8 @@ def command(chosen: Chosen, task_id: str, file: Path, even_if: bool, as_json: bo
     from cairn.language_model import keys_file
     from cairn.portable_task import export_task
 
+    if str(file) in {"-", "."}:
+        raise UsageProblem("A task is exported to a file, not to a pipe or a folder.", fix="cairn export ID task.cairn")
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = orchestrator.task(task_id)

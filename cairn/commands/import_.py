@@ -24,7 +24,7 @@ def command(chosen: Chosen, file: Path, as_json: bool) -> None:
     from cairn.review_text import ending
 
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, founding=True) as orchestrator:
         review = orchestrator.review(import_task(orchestrator, file))
     if as_json:
         console.json(review_json(review))

@@ -66,7 +66,7 @@ def command(
     """
     console = Console(as_json=as_json)
     now = time.time()
-    with tasks_of(chosen, console) as queue:
+    with tasks_of(chosen, console, founding=watch) as queue:
         wanted = Wanted(
             tuple(TaskStatus(status) for status in statuses),
             tag,

@@ -65,8 +65,9 @@ def show(chosen: Chosen, name: str, as_json: bool) -> None:
 @command.command("new")
 @click.argument("name", metavar="NAME")
 @click.option("--from", "task_id", metavar="ID", required=True, help="The task whose programs the recipe is made of.")
+@as_json
 @click.pass_obj
-def new(chosen: Chosen, name: str, task_id: str) -> None:
+def new(chosen: Chosen, name: str, task_id: str, as_json: bool) -> None:
     """Make a recipe of your own of what a task did.
 
     It is a file in .cairn/recipes: complete its header, put parameters into its program, and it is found from then on.
@@ -74,11 +75,13 @@ def new(chosen: Chosen, name: str, task_id: str) -> None:
     from cairn.recipe_library import FOLDER
     from cairn.recipe_writing import recipe_text, write_recipe
 
-    console = Console(as_json=False)
+    console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         review = orchestrator.review(orchestrator.task(task_id))
         text = recipe_text(name, review.task.request, review.steps)
         path = write_recipe(orchestrator.project.state / FOLDER, name, text)
+    if as_json:
+        console.json({"recipe": name, "file": str(path)})
     console.write(f"Wrote {printable(str(path))}.")
     console.note(f"cairn run --recipe {name}   runs it; its header says which sentences lead to it.")
 

@@ -54,6 +54,11 @@ def command(
         task = looked_at(orchestrator, task_id, "replay")
         if fork is not None:
             origin = None
+            if then and model is None and task.origin.source != "model":
+                raise UsageProblem(
+                    f"No model writes the programs of task {task.id}, so nobody would heed --then.",
+                    fix=f'cairn replay {task.id} --fork {fork} --then "..." -m MODEL',
+                )
             if model is not None:
                 from cairn.plugins import model_origin
 

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cairn.commands import Chosen, as_json, ask_at_limits, named_task, opened
+from cairn.commands import Chosen, as_json, ask_at_limits, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
-from cairn.errors import NotFound
+from cairn.errors import NotFound, UsageProblem
 from cairn.queue import Owner
 from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
+    from cairn.task import Task
 
 
 @click.command("resume")
@@ -51,9 +52,26 @@ def command(
     with opened(chosen, console) as orchestrator:
         if model is not None:
             return _let_be_asked(orchestrator, console, model)
-        task = named_task(orchestrator, task_id, (TaskStatus.QUEUED,), "resume")
+        task = _interrupted(orchestrator) if task_id is None else orchestrator.task(task_id)
         task = orchestrator.resume(task, options_of(None, limits, ask=ask), held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
+
+
+def _interrupted(orchestrator: Orchestrator) -> Task:
+    """The only queued task that had begun. Others wait for their turn, or for another task."""
+    found = [task for task in orchestrator.queue.tasks([TaskStatus.QUEUED]) if task.attempt]
+    if not found:
+        raise NotFound(
+            "No task was interrupted.",
+            fix=(
+                "cairn resume ID   goes on with one that was cancelled or stopped at a limit (cairn list shows them).",
+                "cairn work   runs those that are queued.",
+            ),
+        )
+    if len(found) > 1:
+        names = ", ".join(task.id for task in found[:6])
+        raise UsageProblem(f"More than one task could be meant: {names}.", fix=f"cairn resume {found[0].id}")
+    return found[0]
 
 
 def _let_be_asked(orchestrator: Orchestrator, console: Console, model: str) -> int:

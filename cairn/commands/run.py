@@ -91,11 +91,12 @@ def command(
             accept=accept, two_writers=bool(model and writers), **{"dry-run": dry_run, "no-wait": no_wait}
         )
     model = writers[0] if writers else model
-    with opened(chosen, console, {**options, **({"model": model} if model else {})}) as orchestrator:
+    overrides: dict[str, object] = {**options, **({"model": model} if model else {})}
+    with opened(chosen, console, overrides, founding=True) as orchestrator:
         if recipe is not None:
             request, origin = by_recipe(orchestrator, recipe, words, code)
         elif program is not None:
-            name = "from standard input" if code == "-" else str(code)
+            name = "from standard input" if code == "-" else printable(str(code))
             request = request or f"run the program {name}"
             origin = CodeOrigin("file", name, program)
         else:
@@ -320,6 +321,8 @@ def options_of(
         if not equals or not value:
             raise UsageProblem(f"--limit {setting} says no value.", fix="Write it as --limit seconds=5.")
         options[f"limits.{name.strip().removeprefix('limits.')}"] = value.strip()
+    if not all(glob.strip() for glob in only):
+        raise UsageProblem("--only names no path, so that nothing would be refused.", fix='--only "src/**"')
     if only:
         options["policy.only"] = "".join(f"{glob}\n" for glob in only)  # lines, so that a glob may have blanks
     if ask:
@@ -328,7 +331,7 @@ def options_of(
 
 
 def _file_bytes(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_fifo()):  # a pipe: `--code <(...)`
         raise UsageProblem(f"{path} is not a file.", fix="Name a Python program.")
     with path.open("rb") as file:
         return file.read(PROGRAM_BYTES + 1)
@@ -344,6 +347,7 @@ def program_of(request: str | None, code: str | None) -> str | None:
         data = sys.stdin.buffer.read(PROGRAM_BYTES + 1) if code == "-" else _file_bytes(Path(code))
     except OSError as error:
         raise UsageProblem(f"Cannot read the program {code}.", f"{error.strerror}.", "Name a readable file.") from None
+    code = "The standard input" if code == "-" else code
     if len(data) > PROGRAM_BYTES:
         raise UsageProblem(
             f"{code} is too large for a program: more than {PROGRAM_BYTES:,} bytes.", fix="Name a Python program."

@@ -34,10 +34,10 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule
     What you edited since stays: undo merges three ways too. On a conflict nothing is written.
     """
     console = Console(as_json=as_json)
-    if task_id and operation is not None:
+    if task_id is not None and operation is not None:
         raise UsageProblem("An ID and --op name two things to take back.", fix=f"cairn undo --op {operation}")
     with opened(chosen, console) as orchestrator:
-        named = orchestrator.task(task_id) if task_id else None
+        named = None if task_id is None else orchestrator.task(task_id)
         if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
             _tell_not_rejected(orchestrator.take_back_rejection(named), console)
             return

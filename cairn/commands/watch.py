@@ -72,7 +72,7 @@ def command(
     console = Console(as_json=False)
     options = WatchOptions(_name(done, "--done"), _name(failed, "--failed"), rerun_stale, tells_moves=not jobs)
     watch = _Watch(chosen, console, options, Receivers(command_line, webhook), folder)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, founding=True) as orchestrator:
         place = watch.place(orchestrator)
         console.note(f"cairn: watching {printable(place.label)}/ for task files{'' if once else '; Ctrl-C ends it'}")
         if once:
@@ -113,6 +113,8 @@ class _Watch:
         root = orchestrator.project.root
         path = root / FOLDER if self.folder is None else self.chosen.path / self.folder
         real = path.resolve()
+        if real.exists() and not real.is_dir():
+            raise UsageProblem(f"{path} is not a folder.", fix="cairn watch DIR   watches a folder of task files.")
         if not real.is_dir():
             raise NotFound(
                 f"There is no folder {path}.", fix=(f"mkdir {path}", "cairn watch DIR   watches another one.")
@@ -130,7 +132,8 @@ class _Watch:
         from cairn.interruption import run_interruptibly
         from cairn.task import TaskStatus
 
-        run_interruptibly(self._settled(orchestrator))
+        for name in sorted(run_interruptibly(self._settled(orchestrator))):
+            self.tell(f"{printable(name)}: It is empty, so it was left alone.")
         if jobs:
             tally = Crew(orchestrator, jobs, partial(_task_line, self.tell)).work()
             run_interruptibly(self._settled(orchestrator))
@@ -139,11 +142,13 @@ class _Watch:
             return int(tally.count(TaskStatus.FAILED) > 0)
         return 0
 
-    async def _settled(self, orchestrator: Orchestrator) -> None:
+    async def _settled(self, orchestrator: Orchestrator) -> frozenset[str]:
+        """The files without a word in them."""
         watcher = self._watcher(orchestrator)
         while (again := watcher.look_once()) is not None:  # noqa: ASYNC110 - the time tells whether files settled
             await asyncio.sleep(again)
         await watcher.told()
+        return watcher.empty
 
     def forever(self, orchestrator: Orchestrator, jobs: int) -> int:
         """Until a signal: a first one lets running tasks end, a second one stops them."""

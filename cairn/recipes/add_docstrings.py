@@ -345,8 +345,9 @@ def several(count, what):
 def summary_of(changed, counts, asking, path):
     """What happened, for the person who reviews it."""
     total = counts["model"] + counts["code"]
+    where = "" if path == "." else f" in {path}"
     if not total:
-        text = f"Nothing to do: every public function in {path} that can get a docstring has one."
+        text = f"Nothing to do: every public function{where} that can get a docstring has one."
     elif counts["model"]:
         text = (
             f"Added {several(total, 'docstring')} in {several(len(changed), 'file')}: {counts['model']} written by the"
@@ -375,6 +376,11 @@ def main():
     path = PARAMETERS["path"]
     pattern = path if path.endswith(".py") else "**/*.py" if path == "." else path + "/**/*.py"
     files = search_files(pattern)
+    if not files:
+        there = path == "." or file_exists(path)
+        where = "" if path == "." else f" in {path}"
+        submit_result(f"Nothing to do: there is no {'Python file' + where if there else path}.", [])
+        return
     failed = []
     asking = {"stopped": "", "failures": 0, "in_a_row": 0, "refused": 0}
     counts = {"model": 0, "code": 0, "none": 0, "inherited": 0, "tests": 0}

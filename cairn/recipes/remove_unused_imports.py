@@ -287,11 +287,17 @@ def several(count, what):
 def main():
     path = PARAMETERS["path"]
     pattern = path if path.endswith(".py") else "**/*.py" if path == "." else path + "/**/*.py"
+    where = "" if path == "." else f" in {path}"
+    files = search_files(pattern)
+    if not files:
+        there = path == "." or file_exists(path)
+        submit_result(f"Nothing to do: there is no {'Python file' + where if there else path}.", [])
+        return
     found = {}
     failed = []
     kept = 0
     dynamic = 0
-    for file in search_files(pattern):
+    for file in files:
         if not is_candidate(file):
             continue
         try:
@@ -339,7 +345,7 @@ def main():
     if changed:
         summary = f"Removed {several(removed, 'unused import')} from {several(len(changed), 'file')}."
     else:
-        summary = f"Nothing to do: no unused import in {path} can be removed safely."
+        summary = f"Nothing to do: no unused import{where} can be removed safely."
     if kept:
         summary += (
             f" Left: {several(kept, 'unused import')}, because another file takes the name from there, or because the"

@@ -278,4 +278,4 @@ def test_a_task_that_waits_is_cancelled_at_once_and_one_that_ended_is_not(projec
     again = cairn("cancel", str(task["id"]))
 
     assert again.code == 1
-    assert "Task TASK1 is cancelled, so it cannot become cancelled." in again.err
+    assert "Task TASK1 is cancelled already." in again.err

@@ -145,8 +145,10 @@ def test_after_kill_9_a_second_watch_goes_on_and_repeats_nothing(repository, wat
 def test_once_does_what_stands_there_and_ends(repository, watch, cairn):
     (repository / "tasks/a.md").write_text(TODOS)
     (repository / "tasks/b.md").write_text("---\nmodell: x\n---\n")
+    (repository / "tasks/empty.md").write_text("")
 
-    assert cairn("watch", "--once").code == 0
+    told = cairn("watch", "--once")
+    assert (told.code, "cairn: empty.md: It is empty, so it was left alone.\n" in told.err) == (0, True)
     assert listed() == [("recipe fix_todos", "in review")]
     assert "state: in review" in (repository / "tasks/a.result.md").read_text()
     assert "state: not a task" in (repository / "tasks/b.result.md").read_text()

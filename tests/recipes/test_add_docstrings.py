@@ -132,7 +132,7 @@ async def test_a_second_run_has_nothing_to_do(workshop):
     await workshop.recipe("add_docstrings")
     outcome = await workshop.recipe("add_docstrings")
     assert outcome.submission.changed_files == ()
-    assert outcome.summary == "Nothing to do: every public function in . that can get a docstring has one."
+    assert outcome.summary == "Nothing to do: every public function that can get a docstring has one."
 
 
 async def test_line_ends_mark_and_indentation_are_kept(workshop):
@@ -247,7 +247,11 @@ async def test_a_file_that_cannot_be_read_is_reported_and_the_others_are_done(wo
 async def test_a_path_with_no_python_has_nothing_to_do(workshop):
     for path in ("nowhere", "nowhere.py"):
         outcome = await workshop.recipe("add_docstrings", path=path)
-        assert outcome.summary == f"Nothing to do: every public function in {path} that can get a docstring has one."
+        assert outcome.summary == f"Nothing to do: there is no {path}."
+    workshop.put("texts/a.md", b"# a\n")
+    assert (await workshop.recipe("add_docstrings", path="texts")).summary == (
+        "Nothing to do: there is no Python file in texts."
+    )
 
 
 # --- with a model ---

@@ -166,7 +166,7 @@ def test_a_move_that_lost_the_race_is_refused_with_the_way_out(queue):
 
     assert str(refused.value) == (
         f"Task {task.id} is rejected, so it cannot become accepted.\n"
-        f"cairn retry {task.id}   runs it again from today's files."
+        f"cairn undo {task.id}   brings it back; cairn retry {task.id}   runs it again from today's files."
     )
 
 

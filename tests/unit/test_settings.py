@@ -150,7 +150,7 @@ def test_a_misspelt_function_is_offered_the_nearest_one(root, environ):
     with pytest.raises(UsageProblem) as wrong:
         Settings.load(root, environ)
 
-    assert wrong.value.why == "It should be NAME or NAME(GLOB): there is no function 'Write'; did you mean write?."
+    assert wrong.value.why == "It should be NAME or NAME(GLOB): there is no function 'Write'; did you mean write?"
 
 
 def test_no_limit_of_money_is_an_empty_text(root, environ):

@@ -31,7 +31,8 @@ def test_a_task_moves_only_as_the_table_says(was, wanted):
     if wanted in MOVES[was]:
         assert task.moved_to(wanted, reason="why").status is wanted
     else:
-        with pytest.raises(IllegalMove, match=f"Task bcdfgh is {was}, so it cannot become {wanted}"):
+        said = f"{was} already" if was is wanted else f"{was}, so it cannot become {wanted}"
+        with pytest.raises(IllegalMove, match=f"Task bcdfgh is {said}"):
             task.moved_to(wanted)
 
 

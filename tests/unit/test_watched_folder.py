@@ -52,6 +52,16 @@ def test_what_an_editor_does_to_save_never_looks_like_a_removal(folder):
     assert requests(folder) == ({}, [])
 
 
+def test_an_empty_file_that_holds_still_is_waited_for_by_nobody(folder):
+    (folder.path / "a.md").write_text("")
+    assert [(sorted(look.unsettled), sorted(look.empty)) for look in (folder.look(), folder.look())] == [
+        (["a.md"], []),
+        (["a.md"], ["a.md"]),
+    ]
+    (folder.path / "a.md").write_text("Add")
+    assert (folder.look().empty, requests(folder)) == (frozenset(), ({"a.md": "Add"}, []))
+
+
 def test_only_plain_readable_markdown_counts(folder, tmp_path):
     (tmp_path / "secret.md").write_text("secret")
     (folder.path / "link.md").symlink_to(tmp_path / "secret.md")
