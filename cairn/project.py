@@ -195,8 +195,6 @@ class Project:
         Merges three ways like `apply`: what the user edited since stays. `foreign` is what it is where it was done, if
         that was not here: then it must have come here meanwhile. Raises NotFound, IllegalMove, Conflict.
         """
-        if not self._log_path.exists():
-            _undoable((), which)
         self._require_own_files()
         with self.locked(), self._log() as log, ProjectFiles(self.root) as files:
             recovered = self._recover(log, files)

@@ -6,7 +6,7 @@ import click
 
 from cairn.commands import Chosen, as_json, opened, overrule_option, task_argument, tell_of_kept
 from cairn.console import Console
-from cairn.errors import UsageProblem
+from cairn.errors import NotFound, UsageProblem
 from cairn.task import Task, TaskStatus
 
 _AGAIN = "It is in review again:  cairn accept {id}   or   cairn reject {id}"
@@ -41,6 +41,8 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule
         if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
             _tell_not_rejected(orchestrator.take_back_rejection(named), console)
             return
+        if orchestrator.project.state.parent != orchestrator.project.root:  # a folder without tasks, only looked at
+            raise NotFound("There is no accept to take back.", fix="cairn list   shows which tasks are accepted.")
         task, undone = orchestrator.undo(named, operation=operation, overrule=overrule)
     if as_json:
         from cairn.json_output import undone_json

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.cli.here import Here
 
 ADDS = "write_file('new.txt', 'x\\n')\nsubmit_result('Added new.txt.', ['new.txt'])\n"
 NO_TEXT = os.fsdecode(b"\xff\xfe")
+FULL = Path("/dev/full")
 
 
 @pytest.fixture
@@ -48,8 +50,6 @@ def test_what_a_command_asks_for_makes_one(cairn, tmp_path, monkeypatch):
 
 
 def test_the_root_of_the_disk_is_a_project_only_for_who_is_in_it(tmp_path, monkeypatch):
-    from pathlib import Path
-
     from cairn import project_place
 
     monkeypatch.setattr(Path, "lstat", lambda _path: os.lstat(tmp_path))
@@ -137,10 +137,10 @@ def test_resume_without_an_id_starts_nothing_that_waits_for_another_task(cairn, 
 def test_what_nobody_would_heed_is_refused(cairn, project):
     task = in_review(cairn)
     told = cairn("replay", task, "--fork", "0", "--then", "but leave the tests alone")
-    assert (told.code, told.err) == (
-        2,
+    assert told.code == 2
+    assert told.err == (
         "cairn: No model writes the programs of task TASK1, so nobody would heed --then.\n"
-        '  cairn replay TASK1 --fork 0 --then "..." -m MODEL\n',
+        '  cairn replay TASK1 --fork 0 --then "..." -m MODEL\n'
     )
 
 
@@ -169,11 +169,11 @@ def test_a_state_that_is_no_folder_is_found_by_the_doctor(cairn, project):
     assert f"broken  project   {project}/.cairn is not a folder" in told.out
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+@pytest.mark.skipif(not FULL.exists(), reason="Linux has it")
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("arguments", [["list", "--json"], ["show", "abc", "--json"], ["show", "abc"]])
 def test_a_stream_that_takes_nothing_is_no_traceback(project, stream, arguments):
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
         done = subprocess.run([sys.executable, "-m", "cairn", *arguments], **streams, text=True, check=False)
     assert "Traceback" not in (done.stderr or "") + (done.stdout or "")
