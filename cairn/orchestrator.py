@@ -1139,6 +1139,8 @@ class Orchestrator:
         if self.operations.overruled(operation) is None:
             whole = self._whole(task)
             self.operations.publish_contents(operation)
+            if operation.in_effect:  # before any of them may start
+                self.queue.work_after(task, self._bases.now)
             task = self.queue.database.write(lambda: self._followed(operation, whole))
             self.store.note(task)
             if task.terms.group is not None:

@@ -673,6 +673,17 @@ class TaskQueue:
         tail = f"WHERE status NOT IN ({marks}) AND changed_at < ? ORDER BY changed_at, rowid"
         return tuple(self._select(tail, (*OPEN, before)))
 
+    def work_after(self, needed: Task, base: Callable[[], str]) -> int:
+        """Those that come after that task and never began work on `base()` from now on, which is asked only for some.
+
+        How many they are.
+        """
+        waiting = "status = 'queued' AND attempt = 0 AND base <> '' AND id IN (SELECT task FROM need WHERE needs = ?)"
+        if self._db.execute(f"SELECT 1 FROM task WHERE {waiting} LIMIT 1", (needed.id,)).first() is None:
+            return 0
+        now = base()
+        return self._db.execute(f"UPDATE task SET base = ? WHERE {waiting}", (now, needed.id)).count
+
     def bases(self) -> dict[str, str]:
         """The git commit of each task that works on one, by the task's id."""
         found = self._db.execute("SELECT id, base FROM task WHERE base != ''").rows

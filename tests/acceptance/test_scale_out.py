@@ -23,6 +23,9 @@ submit_result('greets politely', ['src/app.py', 'src/new.py'])
 READS_NOTES = """write_file('copy.md', read_file('notes.md'))
 submit_result('copied', ['copy.md'])
 """
+COPIES = """write_file('copy.py', read_file('src/new.py'))
+submit_result('copied', ['copy.py'])
+"""
 ASKS = """a = ask_llm('first')
 write_file('a.txt', a)
 b = ask_llm('second')
@@ -104,6 +107,19 @@ def test_uncommitted_work_goes_with_the_task_and_git_does_not_notice(team):
     assert git() == before
 
 
+def test_a_task_that_comes_after_another_one_works_on_what_was_accepted(team):
+    first = team.ours.json("add", "--code", "-", "greet politely", stdin=GREETS)["tasks"][0]["id"]
+    team.ours.cairn("add", "--code", "-", "--after", first, "copy", stdin=COPIES)
+    team.worker.cairn("work", "-j", "1")
+    assert dict(team.statuses())[first] == "in review"
+
+    team.theirs.cairn("accept", first)
+    team.worker.cairn("work", "-j", "1")
+
+    (second,) = [task for task, status in team.statuses() if status == "in review"]
+    assert "+NEW = 1" in team.theirs.cairn("diff", second)
+
+
 def test_run_in_a_clone_takes_the_same_way(team):
     team.ours.cairn("run", "greet politely", "--code", "-", stdin=GREETS)
 
@@ -111,6 +127,13 @@ def test_run_in_a_clone_takes_the_same_way(team):
     assert status == "in review"
     team.ours.cairn("accept", task)
     assert (team.ours.folder / "src/new.py").exists()
+
+
+def test_a_task_that_accepts_itself_is_refused_where_workers_have_no_files_of_yours(team):
+    said = team.ours.cairn("add", "--code", "-", "--accept", "greet politely", stdin=GREETS, code=2)
+
+    assert "Leave --accept out" in said
+    assert team.statuses() == []
 
 
 def test_two_clones_that_accept_at_once_do_it_once(team):
