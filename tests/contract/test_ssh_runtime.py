@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pytest
 from cairn.changes import Content, EntryKind
 from cairn.errors import CairnError
 from cairn.local_runtime import namespaces_work
-from cairn.runtime import Layer, Runtime
+from cairn.runtime import Layer, Runtime, TooLargeToKeep
 from cairn.runtime_host import MOST_BASES
 from cairn.ssh_runtime import Place, SshRuntime
 from cairn.testing import RuntimeContract
@@ -190,6 +191,59 @@ def test_a_lost_connection_is_an_error_and_ends_what_runs(server: Server, tmp_pa
     _until(lambda: server.workspaces == [])
 
 
+def test_when_the_far_side_is_killed_it_is_an_error_and_the_next_check_deletes_what_it_left(
+    server: Server, tmp_path: Path
+) -> None:
+    project = _project(tmp_path / "p", a="1")
+
+    async def killed() -> CairnError:
+        runtime = SshRuntime(project, server.place)
+        await runtime.initialize(Layer())
+        running = asyncio.ensure_future(runtime.execute("setsid sleep 1234 & touch began; sleep 1234"))
+        while "began" not in runtime.written():  # noqa: ASYNC110 - another process says so
+            await asyncio.sleep(0.01)
+        (host,) = _processes(server.place.folder)
+        os.kill(host, signal.SIGKILL)
+        with pytest.raises(CairnError) as caught:
+            await running
+        await runtime.terminate()
+        return caught.value
+
+    assert asyncio.run(killed()).what == "The connection to 'box' was lost."
+    _until(lambda: not _processes("sleep", "1234"))
+    (left,) = server.workspaces
+    assert asyncio.run(_outcome(server.place, project, "cat a")) == "1"
+    assert not left.exists()
+
+
+def _processes(*words: str) -> list[int]:
+    """Those started with all of these words."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            given = each.read_bytes().split(b"\0")
+            is_host = b"-S" in given or words[0] == "sleep"
+            if is_host and all(word.encode() in given for word in words):
+                found.append(int(each.parent.name))
+    return found
+
+
+def test_what_is_too_large_to_take_is_said_with_its_size(server: Server, tmp_path: Path) -> None:
+    project = _project(tmp_path / "p", a="1")
+
+    async def taken() -> Content | None:
+        runtime = SshRuntime(project, server.place)
+        try:
+            await runtime.initialize(Layer())
+            await runtime.execute("head -c 20000000 /dev/zero > a")
+            return runtime.content("a")
+        finally:
+            await runtime.terminate()
+
+    with pytest.raises(TooLargeToKeep, match="'a' has 20,000,000 bytes"):
+        asyncio.run(taken())
+
+
 def test_a_host_whose_key_is_not_known_is_refused(server: Server, tmp_path: Path) -> None:
     project = _project(tmp_path / "p", a="1")
     with pytest.raises(CairnError) as caught:
@@ -201,13 +255,17 @@ def test_a_host_whose_key_is_not_known_is_refused(server: Server, tmp_path: Path
     assert not (server.folder / "unknown").exists()
 
 
-def test_doctor_and_check_use_the_host_of_the_person_s_settings(server: Server, tmp_path: Path) -> None:
+def test_doctor_and_checks_use_the_host_of_the_person_s_settings_and_what_they_write_is_kept(
+    server: Server, tmp_path: Path
+) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     ssh = programs / "ssh"
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {server.config} "$@"\n')
     ssh.chmod(0o755)
-    project = _project(tmp_path / "p", **{"a.txt": "1\n", "cairn.toml": '[checks]\nfirst = "grep -q 2 a.txt"\n'})
+    neat = "echo neat >> a.txt; rm -f gone.txt; mkdir -p deep; echo true > deep/new.sh; chmod 755 deep/new.sh"
+    checks = f'[checks]\nfirst = "grep -q 2 a.txt"\nneat = {{command = "{neat}", keep_writes = true}}\n'
+    project = _project(tmp_path / "p", **{"a.txt": "1\n", "gone.txt": "x\n", "cairn.toml": checks})
     (project / "task.py").write_text("write_file('a.txt', '2\\n')\nsubmit_result('two', ['a.txt'])\n")
     environ = {
         **os.environ,
@@ -223,7 +281,11 @@ def test_doctor_and_check_use_the_host_of_the_person_s_settings(server: Server, 
         return done.stdout + done.stderr
 
     assert "run in a sandbox (namespaces), files by overlayfs on box" in cairn("doctor")
-    cairn("run", "two", "--code", "task.py")
-    assert "first" in (shown := cairn("check"))
-    assert "passed" in shown
+    ran = cairn("run", "two", "--code", "task.py")
+    assert "first: passed" in ran
+    assert "neat: passed" in ran
+    assert "became part of the task: a.txt" in cairn("check", "-v")
     assert (project / "a.txt").read_text() == "1\n"
+    assert "accepted" in cairn("accept", "--allow", "deep/new.sh").lower()
+    assert ((project / "a.txt").read_text(), (project / "gone.txt").exists()) == ("2\nneat\nneat\n", False)
+    assert (project / "deep/new.sh").stat().st_mode & 0o777 == 0o755
