@@ -55,7 +55,7 @@ class HeldElsewhere(Conflict):
             "If that command was killed, the next cairn command in that folder finishes or ends it.",
             (
                 f"cairn show {held.task_id}   shows what became of it.",
-                "--overrule   takes the task from that folder, for when it is gone for good.",
+                f"cairn {held.kind} {held.task_id} --overrule   takes it from there, if that folder is gone for good.",
             ),
         )
         self.held = held

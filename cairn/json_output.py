@@ -246,7 +246,10 @@ def undone_json(task: Task, undone: Undone) -> dict[str, Any]:
 
 
 def operation_json(operation: Operation) -> dict[str, Any]:
-    """One accept or undo; `undoes` is the number of the operation that an undo took back."""
+    """One accept or undo; `undoes` is the number of the operation that an undo took back.
+
+    `where` is the clone that did it, where several share a ledger.
+    """
     return {
         "number": operation.id,
         "at": operation.started_at,
@@ -256,6 +259,7 @@ def operation_json(operation: Operation) -> dict[str, Any]:
         "state": str(operation.state),
         "in_effect": operation.in_effect,
         "paths": list(operation.paths),
+        **({"where": operation.where} if operation.where else {}),
     }
 
 

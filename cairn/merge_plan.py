@@ -51,7 +51,7 @@ class PathPlan:
 class PathsInConflict(Conflict):
     """What cannot be merged; nothing was written. `plans` says of each path what is the matter, and in which lines."""
 
-    def __init__(self, what: str, fix: str, plans: tuple[PathPlan, ...]) -> None:
+    def __init__(self, what: str, fix: tuple[str, ...], plans: tuple[PathPlan, ...]) -> None:
         why = "\n".join(f"{each.path}: {each.reason}." for each in plans)
         super().__init__(what, why, fix, paths=tuple(each.path for each in plans))
         self.plans = plans

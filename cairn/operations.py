@@ -70,6 +70,10 @@ class Operations:
         """Every accept and undo, the oldest first."""
         return self._project.operations() if self.shared is None else self.shared.every()
 
+    def own(self) -> tuple[Operation, ...]:
+        """Those of `every` that this clone did."""
+        return tuple(each for each in self.every() if self.shared is None or each.where == self.acceptances.holder)
+
     def accepted(self, task_id: str) -> Selection:
         """What the task's accepts that are in effect took of its changes."""
         return self._project.accepted(task_id) if self.shared is None else self.shared.accepted(task_id)

@@ -925,7 +925,7 @@ class Orchestrator:
     def undo(
         self, task: Task | None = None, *, operation: int | None = None, overrule: bool = False
     ) -> tuple[Task, Undone]:
-        """Takes back the last accept of the task, or of the project, or any operation by its number, an undo too.
+        """Takes back the last accept of the task, or of this clone, or any operation by its number, an undo too.
 
         Later edits of the user survive. With a shared ledger any clone's can be taken back where its change has come;
         `overrule` is as for `accept`. Raises NotFound, IllegalMove, Conflict, HeldElsewhere.
@@ -934,7 +934,7 @@ class Orchestrator:
             if operation is not None:
                 self._require_not_accepted_since(operation)
             which = operation if operation is not None else task.id if task else None
-            target = undoable(self.operations.every(), which)
+            target = undoable(self.operations.every() if which is not None else self.operations.own(), which)
             with self.operations.taking(target.task_id, UNDO, overrule=overrule) as token:
                 undone = self.operations.undo(target, token)
             behind = Numbered(self.project.operations()).accept_behind(undone.operation)

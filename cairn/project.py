@@ -221,7 +221,7 @@ class Project:
         _require_clean(
             planned,
             f"The {target.kind} of task {target.task_id} cannot be taken back",
-            "Put your own edits of these files aside, then try again.",
+            ("Put your own edits of these files aside, then try again.",),
         )
         return planned
 
@@ -482,7 +482,7 @@ def require_acceptable(task_id: str, planned: Plan) -> None:
     _require_clean(
         planned,
         f"Task {task_id} cannot be accepted",
-        f"cairn diff {task_id}   shows its changes\ncairn retry {task_id}   does it again from today's files",
+        (f"cairn diff {task_id}   shows its changes", f"cairn retry {task_id}   does it again from today's files"),
     )
 
 
@@ -491,7 +491,7 @@ def foreseen_in_words(planned: Plan) -> str:
     return _in_words("changed", *_figures(planned, folders=True))
 
 
-def _require_clean(planned: Plan, what: str, fix: str) -> None:
+def _require_clean(planned: Plan, what: str, fix: tuple[str, ...]) -> None:
     conflicts = tuple(path for path in planned.paths if path.decision is Decision.CONFLICT)
     if conflicts:
         count = f"{len(conflicts)} path{'' if len(conflicts) == 1 else 's'} in conflict"

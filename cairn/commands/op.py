@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cairn.commands import Chosen, as_json, opened
-from cairn.console import Console, Styled
+from cairn.console import Console, Styled, printable
 
 if TYPE_CHECKING:
     from cairn.project import Operation
@@ -32,7 +32,7 @@ def log(chosen: Chosen, limit: int, as_json: bool) -> None:
     """List the accepts and undos of the project, newest first.
 
     One that is in effect can be taken back by its number. That goes for an undo too: then what it took back is in
-    effect again.
+    effect again. Where several clones share a server, those of all of them are listed, and where each was done.
     """
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
@@ -44,16 +44,19 @@ def log(chosen: Chosen, limit: int, as_json: bool) -> None:
     elif not operations:
         console.note("cairn: nothing was accepted yet.")
     else:
-        console.table(["OP", "WHEN", "WHAT", "TASK", "STATE", "PATHS"], [_row(each) for each in operations])
+        where = ["WHERE"] if any(each.where for each in operations) else []
+        header = ["OP", "WHEN", "WHAT", "TASK", "STATE", *where, "PATHS"]
+        console.table(header, [_row(each, where=bool(where)) for each in operations])
 
 
-def _row(operation: Operation) -> list[str | Styled]:
+def _row(operation: Operation, *, where: bool) -> list[str | Styled]:
     return [
         str(operation.id),
         time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(operation.started_at)),
         operation.kind if operation.undoes is None else f"undo of {operation.undoes}",
         operation.task_id,
         _state(operation),
+        *([printable(operation.where)] if where else []),
         _paths(operation.paths),
     ]
 

@@ -32,6 +32,9 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule
     is in review again.
 
     What you edited since stays: undo merges three ways too. On a conflict nothing is written.
+
+    Where several clones share a server, an ID or --op takes back what any of them did, in this one's files, which must
+    have it. Without either it is the last accept of this clone.
     """
     console = Console(as_json=as_json)
     if task_id is not None and operation is not None:

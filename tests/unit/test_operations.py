@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from cairn import shared_operations
 from cairn.acceptances import ACCEPT, HeldElsewhere, this_clone
 from cairn.errors import Conflict, IllegalMove, NotFound, StorageProblem
 from cairn.hunks import Selection
+from cairn.object_store import ObjectStore
 from cairn.task import TaskStatus
 from tests.clones import AFTER, BEFORE, LINES, accepts, at, files, held, in_review, made
 
@@ -137,7 +140,7 @@ def test_any_clone_that_has_the_change_takes_it_back_and_later_edits_survive(clo
     (clones.roots["two"] / "a.txt").write_text(LINES.replace("one", "ONE") + "mine\n")
     (clones.roots["two"] / "new/c.txt").chmod(0o664)
 
-    task, undone = clones.two.undo()
+    task, undone = clones.two.undo(clones.now())
 
     assert (task.status, undone.operation.id) == (TaskStatus.IN_REVIEW, 1)
     assert files(clones.roots["two"]) == BEFORE | {"a.txt": LINES + "mine\n"}
@@ -153,7 +156,7 @@ def test_any_clone_that_has_the_change_takes_it_back_and_later_edits_survive(clo
 def test_an_undo_of_another_clone_can_be_taken_back_in_a_third_that_has_it(clones):
     clones.one.accept(clones.task)
     clones.pull()
-    clones.two.undo()
+    clones.two.undo(clones.now())
     for name, text in files(clones.roots["two"]).items():  # and the first one pulls that
         (clones.roots["one"] / name).write_text(text)
     (clones.roots["one"] / "new/c.txt").unlink()
@@ -167,7 +170,7 @@ def test_an_undo_of_another_clone_can_be_taken_back_in_a_third_that_has_it(clone
 def test_a_clone_without_the_change_is_refused_with_the_reason(clones):
     task, _ = clones.one.accept(clones.task)
     with pytest.raises(Conflict) as caught:
-        clones.two.undo()
+        clones.two.undo(clones.now())
 
     assert str(caught.value) == (
         f"This folder does not have what operation 1, an accept of task {task.id}, did.\n"
@@ -200,32 +203,35 @@ def test_what_is_too_large_for_a_row_is_taken_back_where_it_was_done_only(clones
     clones.one.accept(clones.task)
     clones.pull()
     with pytest.raises(NotFound, match="is not with the server"):
-        clones.two.undo()
+        clones.two.undo(clones.now())
     assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
 
 
 def test_or_lies_in_the_object_store(clones, monkeypatch, tmp_path):
-    from cairn.object_store import ObjectStore
-
     monkeypatch.setattr(shared_operations, "LARGEST_ROW", 10)
     clones.one.operations.shared._objects = lambda: ObjectStore(f"file://{tmp_path}/objects")
     clones.two.operations.shared._objects = clones.one.operations.shared._objects
     clones.one.accept(clones.task)
     clones.pull()
 
-    assert clones.two.undo()[0].status is TaskStatus.IN_REVIEW
+    assert clones.two.undo(clones.now())[0].status is TaskStatus.IN_REVIEW
     assert files(clones.roots["two"]) == BEFORE
 
 
 def test_a_path_beyond_the_project_is_refused_whoever_wrote_it(clones):
     clones.one.accept(clones.task)
     clones.pull()
-    import json
-    import zlib
-
     row = {"path": "../out", "from": None, "before": None, "after": ["file", 0o644, ""]}
     data = zlib.compress(json.dumps([row]).encode())
     clones.one.queue.database.execute("UPDATE operation_data SET data = ?", (data,))
     with pytest.raises(StorageProblem, match="cannot be read"):
-        clones.two.undo()
+        clones.two.undo(clones.now())
     assert files(clones.roots["two"]) == AFTER
+
+
+def test_without_a_name_only_this_clone_s_own_accept_is_taken_back(clones):
+    clones.one.accept(clones.task)
+    clones.pull()
+    with pytest.raises(NotFound, match="no accept to take back"):
+        clones.two.undo()
+    assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
