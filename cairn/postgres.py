@@ -472,8 +472,9 @@ def _name(statement: str) -> str:
 
 
 def _said(place: LedgerServer, error: psycopg.Error) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"{place.without_secrets(text).rstrip('.')}."
+    lines = [line.strip() for line in str(error).splitlines()]  # libpq's own advice is said better in `fix`
+    text = " ".join(line for line in lines if line and not line.startswith("Is the server")) or type(error).__name__
+    return place.without_secrets(text if text.endswith(".") else f"{text}.")
 
 
 def _problem(place: LedgerServer, error: psycopg.Error) -> StorageProblem | UsageProblem:
