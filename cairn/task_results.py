@@ -28,7 +28,8 @@ def waiting_text(task: Task, why: str) -> str:
 
 def problem_text(error: CairnError) -> str:
     """The result of a file that makes no task: what is wrong with it, and how to mend it."""
-    told = "\n".join(f"- {printable(line)}" for line in (error.why, *error.fix) if line)
+    lines = [line for part in (error.why, *error.fix) for line in part.splitlines() if line.strip()]
+    told = "\n".join(f"{'  ' if line.startswith(' ') else ''}- {printable(line.strip())}" for line in lines)
     return f"---\nstate: not a task\n---\n\n{printable(error.what)}\n\n{told}\n".rstrip() + "\n"
 
 

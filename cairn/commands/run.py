@@ -13,7 +13,7 @@ import click
 
 from cairn.commands import Chosen, as_json, ask_at_limits, models_option, only_paths, opened, variants_option
 from cairn.console import Console, printable
-from cairn.errors import CairnError, CheckNotPassed, Conflict, Interrupted, TaskFailed, UsageProblem
+from cairn.errors import CairnError, CheckNotPassed, Conflict, Interrupted, ModelCallFailed, TaskFailed, UsageProblem
 from cairn.queue import Owner
 from cairn.task import CodeOrigin, Task, TaskStatus, Terms
 from cairn.variant_runs import carry_out_variants, count_of, names_of, origins_of, refuse_with_variants
@@ -168,6 +168,9 @@ def _run_once(orchestrator: Orchestrator, task: Task, *, verbose: bool, wait: bo
     try:
         with ProgressLines(verbose=verbose) as progress:
             return run_interruptibly(Worker(orchestrator).run_task(task.id, progress, wait=wait))
+    except ModelCallFailed as error:
+        error.fix = (*error.fix, f"cairn resume {task.id}   goes on where it stopped.")
+        raise
     except KeyboardInterrupt:
         fix = (f"cairn show {task.id}   shows how far it came.", f"cairn resume {task.id}   goes on where it stopped.")
         raise Interrupted(f"Task {task.id} was stopped; nothing in your project changed.", fix=fix) from None

@@ -136,3 +136,12 @@ def test_verbose_shows_what_the_model_is_told_and_a_pipe_alone_does_not(ask):
     assert "  told (system, " in loud.err
     assert "  | The task, in the person's words:\n  | ~~~~\n  | count the todos\n  | ~~~~\n" in loud.err
     assert "  | OUTPUT:\n  | ~~~~\n  | 2 found\n" in loud.err
+
+
+def test_a_call_that_failed_in_the_end_says_how_to_go_on(ask, cairn, tmp_path):
+    screen, _requests = ask(Streamed(LOOK), *[Plain.error(500, "down")] * 2)
+    with ModelServer(Streamed(WRITE)) as server:
+        resumed = cairn("resume", cairn.ids[0], env=server.settings(tmp_path / "llm"))
+
+    assert screen.err.endswith("\n  cairn resume TASK1   goes on where it stopped.\n")
+    assert (resumed.code, len(server.requests)) == (0, 1)
