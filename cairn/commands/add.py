@@ -220,4 +220,7 @@ def tell_added(console: Console, tasks: Sequence[Task], before: Task | None, hol
     if len(tasks) > SHOWN:
         console.write(f"and {len(tasks) - SHOWN:,} more")
     if before is None:
-        console.note(f"cairn: {len(tasks):,} queued; cairn work   runs them.")
+        stuck = sum(holds.get(task.id, "").startswith("blocked") for task in tasks)
+        after = f", but for {stuck:,} that are blocked" if 0 < stuck < len(tasks) else ""
+        runs = "none can start yet." if stuck == len(tasks) else f"cairn work   runs them{after}."
+        console.note(f"cairn: {len(tasks):,} queued; {runs}")

@@ -50,7 +50,7 @@ def command(chosen: Chosen, jobs: int | None, forever: bool, verbose: bool, as_j
             console.note(f"{task or 'cairn:'}  {line}" if task else f"cairn: {line}")
         sys.stderr.flush()
 
-    with opened(chosen, console, founding=True) as orchestrator:
+    with opened(chosen, console, founding=forever) as orchestrator:
         crew = Crew(orchestrator, jobs or min(4, os.cpu_count() or 1), tell, verbose=verbose)
         tally = crew.work(forever=forever)
         waiting, more = left_over(orchestrator, shown=SHOWN)

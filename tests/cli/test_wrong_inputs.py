@@ -30,7 +30,7 @@ def in_review(cairn) -> str:
     ("arguments", "code"),
     [
         (["list"], 0), (["show"], 3), (["diff"], 3), (["log"], 3), (["accept"], 3), (["undo"], 3), (["reject"], 3),
-        (["resume"], 3), (["op", "log"], 0), (["gc"], 0), (["compare"], 3), (["replay", "abc"], 3), (["recipes"], 0),
+        (["resume"], 3), (["op", "log"], 0), (["gc"], 0), (["work"], 0), (["compare"], 3), (["replay", "abc"], 3), (["recipes"], 0),
     ],
 )  # fmt: skip
 def test_a_look_at_a_folder_without_tasks_makes_no_project_of_it(cairn, tmp_path, monkeypatch, arguments, code):
@@ -126,9 +126,11 @@ def test_a_task_whose_file_is_gone_is_not_said_to_have_changed_nothing(cairn, pr
 def test_resume_without_an_id_starts_nothing_that_waits_for_another_task(cairn, project):
     task = in_review(cairn)
     cairn("reject", task)
-    cairn("add", "--code", "-", "later", "--after", task, stdin=ADDS)
+    added = cairn("add", "--code", "-", "later", "--after", task, stdin=ADDS)
 
     told = cairn("resume")
+
+    assert added.err == "cairn: 1 queued; none can start yet.\n"
 
     assert (told.code, told.err.splitlines()[0]) == (3, "cairn: No task was interrupted.")
     assert [each["status"] for each in cairn.json("list")["tasks"]] == ["queued", "rejected"]

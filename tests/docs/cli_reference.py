@@ -26,7 +26,8 @@ This page is made from the commands themselves: `python -m tests.docs.cli_refere
 it. Each command takes `-h` or `--help` and then says the same in a terminal.
 
 Data goes to stdout, progress and notes to stderr. With `--json` a command prints one JSON object on stdout and nothing
-else there. An id may be shortened to any prefix that no other task has, and left out where only one task can be meant.
+else there. An id may be shortened to any prefix that no other task has, and left out where only one task can be meant;
+what only looks takes the newest in review then.
 """
 
 _EXITS = """\
