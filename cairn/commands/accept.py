@@ -19,6 +19,7 @@ from cairn.console import Console, printable
 from cairn.dangerous_paths import Danger, dangers, not_allowed, require_patterns
 from cairn.errors import NotFound, UsageProblem
 from cairn.hunks import Selection, under
+from cairn.interruption import ended_as_by_ctrl_c
 from cairn.project_path import project_path
 from cairn.review_text import files, path_notes
 from cairn.task import Task, TaskStatus
@@ -73,7 +74,7 @@ def command(
         raise UsageProblem("-m is the message of a commit, and there is none without --commit.", fix="Add --commit.")
     require_patterns(allow)
     console = Console(as_json=as_json)
-    with opened(chosen, console, looking=dry_run) as orchestrator:
+    with opened(chosen, console, looking=dry_run) as orchestrator, ended_as_by_ctrl_c():
         if task_id is not None and {"/", "."} & set(task_id):
             what = f"{task_id} is no id of a task; paths stand behind one."
             raise UsageProblem(what, fix=f"cairn accept ID {task_id}")

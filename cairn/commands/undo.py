@@ -7,6 +7,7 @@ import click
 from cairn.commands import Chosen, as_json, opened, overrule_option, task_argument, tell_of_kept
 from cairn.console import Console
 from cairn.errors import NotFound, UsageProblem
+from cairn.interruption import ended_as_by_ctrl_c
 from cairn.task import Task, TaskStatus
 
 _AGAIN = "It is in review again:  cairn accept {id}   or   cairn reject {id}"
@@ -39,7 +40,7 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule
     console = Console(as_json=as_json)
     if task_id is not None and operation is not None:
         raise UsageProblem("An ID and --op name two things to take back.", fix=f"cairn undo --op {operation}")
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console) as orchestrator, ended_as_by_ctrl_c():
         named = None if task_id is None else orchestrator.task(task_id)
         if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
             _tell_not_rejected(orchestrator.take_back_rejection(named), console)

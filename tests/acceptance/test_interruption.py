@@ -279,3 +279,21 @@ def test_a_task_that_waits_is_cancelled_at_once_and_one_that_ended_is_not(projec
 
     assert again.code == 1
     assert "Task TASK1 is cancelled already." in again.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_closed_in_the_middle_of_an_accept_leaves_no_half_of_it(project, cairn, ending):
+    many = "for n in range(1500): write_file(f'many/{n}.txt', 'x' * 2000)\nsubmit_result('Many.', [])\n"
+    assert cairn("run", "--code", "-", stdin=many).code == 0
+    before = tree(project)
+    accept = subprocess.Popen([sys.executable, "-m", "cairn", "accept"], stderr=subprocess.PIPE, text=True)
+    while not (any(project.glob(".cairn-*.tmp")) or (project / "many").exists()):
+        assert accept.poll() is None
+
+    accept.send_signal(ending)
+    _out, err = accept.communicate(timeout=60)
+
+    assert (accept.returncode, tree(project)) == (130, before), err
+    assert err.startswith("cairn: The accept of task ")
+    assert [task["status"] for task in listed()] == ["in review"]
