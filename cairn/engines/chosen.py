@@ -8,7 +8,7 @@ from cairn.engines import Engine
 from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import UsageProblem
 from cairn.fleet import Fleet
-from cairn.ledger_place import LedgerServer
+from cairn.ledger_place import LedgerFile
 from cairn.queue import TaskQueue, Variants
 
 if TYPE_CHECKING:
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 def chosen_engine(
     queue: TaskQueue, settings: Settings, size: int, fleet: Fleet, variants: Variants | None = None
 ) -> Engine:
-    """The server's, if there is one; variants are run by whoever asked for them. Raises UsageProblem without DBOS."""
-    at_once, server = settings.budget.tasks_at_once, settings.engine
-    if server.url is None or variants is not None:
-        return EmbeddedEngine(queue, at_once=at_once, variants=variants)
+    """The server's where the ledger is on one; variants are run by whoever asked for them.
+
+    Raises UsageProblem without DBOS.
+    """
+    place = queue.place
+    if isinstance(place, LedgerFile) or variants is not None:
+        return EmbeddedEngine(queue, at_once=settings.budget.tasks_at_once, variants=variants)
     from cairn.engines.dbos import DbosEngine
 
     require_dbos()
-    place = queue.place
-    name = place.schema if isinstance(place, LedgerServer) else f"cairn_{server.project or 'project'}"
-    return DbosEngine(queue, dispatch_of(settings, server.url, name), size, fleet.executors)
+    return DbosEngine(queue, dispatch_of(settings, place.url, place.schema), size, fleet.executors)
 
 
 def dispatch_of(settings: Settings, url: str, queue: str) -> Dispatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from tests.acceptance.test_workers import A_WHILE, NOTHING, SPIN, all_gone, crew, family, tasks  # noqa: F401
 
+pytestmark = pytest.mark.timeout(150)  # git, two crews and a server on a busy machine
 LOADED = "print(sorted({'dbos', 'sqlalchemy'} & {name.partition('.')[0] for name in sys.modules}))"
 
 
@@ -21,10 +21,19 @@ def statuses():
 
 
 @pytest.fixture
-def add(cairn):
+def server(repository, tmp_path, monkeypatch, database_url):
+    """A project whose tasks are dispatched by a server; its commits go to a remote, as those of a team do."""
+    remote = tmp_path / "origin.git"
+    for command in (["init", "-q", "--bare", str(remote)], ["remote", "add", "origin", str(remote)]):
+        subprocess.run(["git", *command], cwd=repository, check=True)
+    monkeypatch.setenv("CAIRN_ENGINE_URL", database_url)
+    return repository
+
+
+@pytest.fixture
+def add(server, cairn):
     def add(program: str, *requests: str) -> None:
-        for request in requests:
-            assert cairn("add", "--code", "-", request, stdin=program).code == 0
+        assert cairn("add", "--code", "-", *requests, stdin=program).code == 0
 
     return add
 
@@ -33,25 +42,21 @@ def add(cairn):
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["add", "add docstrings"], ["list"], ["engine", "status"]]
 )
-def test_no_client_loads_the_engine(project, database_url, arguments):
+def test_no_client_loads_the_engine(server, arguments):
     code = (
         f"import sys; sys.argv = ['cairn', *{arguments!r}]\nfrom cairn.cli import main\n"
         f"try:\n    main()\nfinally:\n    {LOADED}"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CAIRN_ENGINE_URL": database_url}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow
-def test_two_crews_do_every_task_once_though_one_of_them_is_killed(project, cairn, add, crew, database_url):  # noqa: F811
-    env = {"CAIRN_ENGINE_URL": database_url}
+def test_two_crews_do_every_task_once_though_one_of_them_is_killed(cairn, add, crew):  # noqa: F811
     add(NOTHING, *(f"task {number}" for number in range(10)))
-    crews = [crew("-j", "2", "--forever", env=env) for _ in range(2)]
+    crews = [crew("-j", "2", "--forever") for _ in range(2)]
     crews[0].until("started")
     processes = family(crews[0].process.pid)
     crews[0].process.send_signal(signal.SIGKILL)
@@ -63,24 +68,23 @@ def test_two_crews_do_every_task_once_though_one_of_them_is_killed(project, cair
     crews[1].process.send_signal(signal.SIGTERM)
     crews[1].ended(0)
     assert all_gone(processes)
-    told = json.loads(cairn("engine", "status", "--json", env=env).out)
+    told = json.loads(cairn("engine", "status", "--json").out)
     assert [each["is_there"] for each in told["crews"]] == [False]
 
 
 @pytest.mark.slow
-def test_a_first_signal_drains_and_a_second_one_stops_at_once(project, cairn, add, crew, database_url):  # noqa: F811
-    env = {"CAIRN_ENGINE_URL": database_url}
+def test_a_first_signal_drains_and_a_second_one_stops_at_once(cairn, add, crew):  # noqa: F811
     add(A_WHILE, "a while")
     add(SPIN, "spins")
     add(NOTHING, "left")
-    drained = crew("-j", "1", env=env)
+    drained = crew("-j", "1")
     drained.until("started")
     drained.process.send_signal(signal.SIGTERM)
     drained.until("finishing 1 task")
     said = drained.ended(0)
 
     assert "1 task: 1 in review" in said
-    stopped = crew("-j", "1", env=env)
+    stopped = crew("-j", "1")
     stopped.until("started: spins")
     processes = family(stopped.process.pid)
     stopped.process.send_signal(signal.SIGTERM)
@@ -92,10 +96,47 @@ def test_a_first_signal_drains_and_a_second_one_stops_at_once(project, cairn, ad
 
 
 @pytest.mark.slow
-def test_an_engine_that_never_starts_ends_the_crew_with_its_own_words(project, cairn, add, crew):  # noqa: F811
-    add(NOTHING, "nothing")
-    said = crew("-j", "1", env={"CAIRN_ENGINE_URL": "postgresql://me:secret@127.0.0.1:1/x"}).ended(1)
+def test_a_server_that_is_not_there_ends_the_crew_with_its_own_words(project, crew):  # noqa: F811
+    env = {"CAIRN_ENGINE_URL": "postgresql://me:secret@127.0.0.1:1/x", "CAIRN_ENGINE_PROJECT": "app"}
+    said = crew("-j", "1", "--forever", env=env).ended(1)
 
-    assert "The engine does not run" in said
-    assert "Connection refused" in said
+    assert "refused" in said
     assert "secret" not in said
+
+
+@pytest.mark.slow
+def test_a_crew_whose_server_is_gone_stops_when_it_is_told_so_twice(cairn, add, crew, postgres):  # noqa: F811
+    add(SPIN, "spins")
+    stranded = crew("-j", "1", "--forever")
+    stranded.until("started")
+    processes = family(stranded.process.pid)
+    postgres.stop()
+    try:
+        for _ in range(2):
+            time.sleep(3)  # it waits for the server by now
+            stranded.process.send_signal(signal.SIGTERM)
+        said = stranded.ended(130)
+        assert all_gone(processes)
+    finally:
+        postgres.start()
+    assert "Stopped while the ledger did not answer." in said
+
+
+@pytest.mark.slow
+def test_a_crew_whose_server_stays_away_ends_by_itself_and_leaves_no_process(cairn, add, postgres):
+    """After a minute; here after three seconds."""
+    add(SPIN, "spins")
+    code = "import cairn.postgres as p; p.PATIENCE_SECONDS = 3.0; from cairn.cli import main; main()"
+    stranded = subprocess.Popen(
+        [sys.executable, "-c", code, "work", "-j", "1", "--forever"], stderr=subprocess.PIPE, text=True
+    )
+    assert any("started" in line for line in stranded.stderr)
+    processes = family(stranded.pid)
+    postgres.stop()
+    try:
+        _, said = stranded.communicate(timeout=50)
+        assert all_gone(processes)
+    finally:
+        postgres.start()
+    assert stranded.returncode == 1
+    assert "Traceback" not in said

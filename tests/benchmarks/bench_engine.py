@@ -14,11 +14,36 @@ import time
 from pathlib import Path
 
 from cairn.fleet import Fleet
+from cairn.orchestrator import Orchestrator
+from cairn.project import Project
+from cairn.queue import LEDGER
+from cairn.settings import Settings
 from cairn.task import TaskStatus
-from tests.benchmarks.bench_queue import IDLE_SECONDS, NOTHING, percentiles, processor_seconds, project, say
+from tests.benchmarks.bench_queue import IDLE_SECONDS, NOTHING, percentiles, processor_seconds, say
 from tests.postgres_server import PostgresServer
 
 SAMPLES = 40
+
+
+def environ(folder: Path, url: str) -> dict[str, str]:
+    """One machine's, with a cache of its own."""
+    own = {"CAIRN_ENGINE_URL": url, "CAIRN_ENGINE_PROJECT": "bench", "CAIRN_ENGINE_CACHE": f"{folder}-cache"}
+    return own if url else {}
+
+
+def project(folder: Path, url: str) -> Orchestrator:
+    """A repository with one file and a remote beside it."""
+    folder.mkdir()
+    (folder / "README.md").write_text("a project\n")
+    who = ["-c", "user.name=Bench", "-c", "user.email=bench@example.org"]
+    for command in (
+        ["init", "-q", "--bare", f"{folder}.git"], ["init", "-q"], ["remote", "add", "origin", f"{folder}.git"],
+        ["add", "-A"], [*who, "commit", "-q", "-m", "first"],
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    settings = Settings.load(folder, environ(folder, url))
+    return Orchestrator.open(Project.find(folder, exact=True), settings)
+
 
 # What the engine costs by itself: workers that end each task at once, without a sandbox, a file or a review.
 TAKES_ALL = """
@@ -26,12 +51,14 @@ import json, selectors, sys, time
 from pathlib import Path
 from cairn.engines.dbos import DbosEngine, Dispatch
 from cairn.engines.embedded import EmbeddedEngine
+from cairn.ledger_place import LedgerServer
 from cairn.queue import Owner, TaskQueue
 from cairn.task import Outcome, TaskStatus
 ledger, url, size, tasks = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-with TaskQueue(Path(ledger)) as queue, selectors.DefaultSelector() as selector:
+place = LedgerServer(url, "bench") if url else Path(ledger)
+with TaskQueue(place) as queue, selectors.DefaultSelector() as selector:
     engine = (
-        DbosEngine(queue, Dispatch(url, "bench"), size, lambda: (engine.executor,)) if url else EmbeddedEngine(queue)
+        DbosEngine(queue, Dispatch(url, place.schema), size, lambda: (engine.executor,)) if url else EmbeddedEngine(queue)
     )
     engine.open(selector)
     while url and not engine._up:
@@ -54,9 +81,9 @@ with TaskQueue(Path(ledger)) as queue, selectors.DefaultSelector() as selector:
 
 
 def bench_alone(folder: Path, url: str, size: int, tasks: int) -> None:
-    with project(folder) as orchestrator:
+    with project(folder, url) as orchestrator:
         orchestrator.queue.put([orchestrator.queue.draft("nothing", NOTHING) for _ in range(tasks)])
-        ledger = str(orchestrator.queue.path)
+        ledger = str(orchestrator.project.state / LEDGER)
     told = subprocess.run(
         [sys.executable, "-c", TAKES_ALL, ledger, url, str(size), str(tasks)],
         stdout=subprocess.PIPE, text=True, check=True,
@@ -66,23 +93,25 @@ def bench_alone(folder: Path, url: str, size: int, tasks: int) -> None:
 
 def bench_work(folder: Path, url: str, size: int, tasks: int) -> None:
     """Real tasks that do nothing, by `cairn work`."""
-    with project(folder) as orchestrator:
+    with project(folder, url) as orchestrator:
         command = [sys.executable, "-m", "cairn", "-C", str(folder), "work", "--forever", "-j", str(size)]
-        environ = {**os.environ, **({"CAIRN_ENGINE_URL": url} if url else {})}
-        crew = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        crew = subprocess.Popen(
+            command, env={**os.environ, **environ(folder, url)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         _wait_for(orchestrator, size, url)
         before = processor_seconds(crew.pid)
         time.sleep(IDLE_SECONDS)
         idle = (processor_seconds(crew.pid) - before) / IDLE_SECONDS
         waited = []
         for _ in range(SAMPLES):
-            asked = time.time()
             task = orchestrator.submit("nothing", NOTHING)
             while orchestrator.task(task.id).status is not TaskStatus.ACCEPTED:
                 time.sleep(0.01)
-            waited.append(orchestrator.queue.events(task.id)[1].at - asked)
+            born, started, *_ = orchestrator.queue.events(task.id)
+            waited.append(started.at - born.at)
         begun = time.perf_counter()
-        orchestrator.queue.put([orchestrator.queue.draft("nothing", NOTHING) for _ in range(tasks)])
+        base = orchestrator.task(task.id).base
+        orchestrator.queue.put([orchestrator.queue.draft("nothing", NOTHING, base=base) for _ in range(tasks)])
         while orchestrator.queue.count_ready(1) or orchestrator.queue.count_running():
             time.sleep(0.02)
         run = time.perf_counter() - begun
@@ -93,7 +122,7 @@ def bench_work(folder: Path, url: str, size: int, tasks: int) -> None:
 
 
 def _wait_for(orchestrator, size: int, url: str) -> None:
-    with Fleet(orchestrator.queue.path) as fleet:
+    with Fleet(orchestrator.queue.place) as fleet:
         while not any(len(crew.members) == size and bool(crew.executor) == bool(url) for crew in fleet.crews()):
             time.sleep(0.1)
     time.sleep(5)

@@ -10,6 +10,7 @@ import pytest
 
 from cairn import shared_operations
 from cairn.day_budget import DayBudget
+from cairn.fleet import Fleet
 from cairn.metering import Ceilings
 from cairn.operation_log import OperationLog
 from cairn.queue import TaskQueue
@@ -50,6 +51,7 @@ def files(tmp_path):
     TaskFile.create(tmp_path / "task.db", base=tmp_path).close()
     TaskQueue(tmp_path / "ledger.db").close()
     DayBudget(tmp_path / "ledger.db", Ceilings()).close()
+    Fleet(tmp_path / "ledger.db").close()
     with OperationLog.opened(tmp_path / "operations.db"):
         pass
     return tmp_path
