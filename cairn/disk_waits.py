@@ -15,6 +15,7 @@ def at_once(call: Callable[[int], None], handles: Sequence[int]) -> list[OSError
     The threads that make the calls have ended when it returns, so that a process may fork after it.
     """
     outcomes: list[OSError | None] = [None] * len(handles)
+    unexpected: list[BaseException] = []  # of a thread that nobody else would hear of
     waiting = iter(enumerate(handles))  # each thread takes the next one
 
     def work() -> None:
@@ -24,7 +25,13 @@ def at_once(call: Callable[[int], None], handles: Sequence[int]) -> list[OSError
             except OSError as error:
                 outcomes[number] = error
 
-    others = [threading.Thread(target=work) for _ in range(THREADS - 1 if len(handles) > FEW else 0)]
+    def work_elsewhere() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            unexpected.append(error)
+
+    others = [threading.Thread(target=work_elsewhere) for _ in range(THREADS - 1 if len(handles) > FEW else 0)]
     for thread in others:
         thread.start()
     try:
@@ -32,4 +39,6 @@ def at_once(call: Callable[[int], None], handles: Sequence[int]) -> list[OSError
     finally:
         for thread in others:
             thread.join()
+    if unexpected:
+        raise unexpected[0]
     return outcomes

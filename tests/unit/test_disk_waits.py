@@ -35,5 +35,15 @@ def test_no_thread_is_left_and_an_interruption_is_not_swallowed():
 
     with pytest.raises(KeyboardInterrupt):
         at_once(interrupted, range(2))
+    elsewhere = threading.Event()
+
+    def interrupted_elsewhere(_handle):
+        if threading.get_ident() != everyone:
+            elsewhere.set()
+            raise KeyboardInterrupt
+        assert elsewhere.wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        at_once(interrupted_elsewhere, range(100))
     at_once(lambda _handle: None, range(100))
     assert threading.active_count() == before
