@@ -112,32 +112,31 @@ class Operations:
                 if each.token not in begun:
                     self.acceptances.release(each.token)
 
-    def settle(self, accept: Operation) -> None:
+    def family(self, accept: Operation) -> tuple[Operation, ...]:
+        """An accept of this clone and every undo that came from it, by its own numbers, those that are done."""
+        here = Numbered(self._project.operations())
+        return tuple(each for each in here.of(accept) if each.state in _SETTLED)
+
+    def settle(self, family: Sequence[Operation]) -> None:
         """Inside a transaction of the ledger: the task is free again, and what was done here is with the server."""
-        family = self._family(accept)
         for each in family:
             self.acceptances.release(each.token)
         if self.shared is not None:
             parts = [self._project.part(each.id) if each.partial else None for each in family]
             self.shared.follow(list(zip(family, parts, strict=True)))
 
-    def publish_contents(self, accept: Operation) -> None:
+    def publish_contents(self, family: Sequence[Operation]) -> None:
         """Before `settle`, whose transaction is short then."""
         if self.shared is not None:
-            for each in self._family(accept):
+            for each in family:
                 self.shared.keep_contents(each, self._project.every_edit(each.id))
 
-    def overruled(self, accept: Operation) -> Overruled | None:
+    def overruled(self, family: Sequence[Operation]) -> Overruled | None:
         """Who took the task from this clone before what it did of that accept was recorded."""
-        family = self._family(accept)
         for each in (family[0], family[-1]):
             if (found := self.acceptances.overruled(each.token)) is not None:
                 return found
         return None
-
-    def _family(self, accept: Operation) -> tuple[Operation, ...]:
-        here = Numbered(self._project.operations())
-        return tuple(each for each in here.of(accept) if each.state in _SETTLED)
 
     # -- taking back what was done elsewhere ---------------------------------------------------------------------------
 

@@ -1124,41 +1124,45 @@ class Orchestrator:
 
     def _recorded(self, accept: Operation) -> Task:
         """As `_record`. Raises Conflict when the task was taken from this clone meanwhile."""
-        task = self._record(accept)
-        if (overruled := self.operations.overruled(accept)) is not None:
+        task, overruled = self._record(accept)
+        if overruled is not None:
             self.operations.acceptances.told(overruled)
             raise Conflict(self._said_of_overruled(overruled), fix=f"cairn show {task.id}   shows what is so now.")
         return task
 
-    def _record(self, operation: Operation) -> Task:
+    def _record(self, operation: Operation) -> tuple[Task, Overruled | None]:
         """The ledger follows what the project's files already are; running it twice does no harm.
 
         It does not follow what another clone took from this one.
         """
         task = self._known(operation.task_id)
-        if self.operations.overruled(operation) is None:
-            whole = self._whole(task)
-            self.operations.publish_contents(operation)
-            if operation.in_effect:  # before any of them may start
-                self.queue.work_after(task, self._bases.now)
-            task = self.queue.database.write(lambda: self._followed(operation, whole))
+        family = self.operations.family(operation)
+        in_parts = operation.partial or self.operations.accepted(task.id).parts
+        whole = self._whole(task) if in_parts else ChangeSet()
+        self.operations.publish_contents(family)
+        task, overruled = self.queue.database.write(lambda: self._followed(operation, family, whole))
+        if overruled is None:
             self.store.note(task)
             if task.terms.group is not None:
                 self._settle_variants(task)
         self.project.mark_recorded(operation.id)
-        return task
+        return task, overruled
 
-    def _followed(self, operation: Operation, whole: ChangeSet) -> Task:
+    def _followed(
+        self, operation: Operation, family: Sequence[Operation], whole: ChangeSet
+    ) -> tuple[Task, Overruled | None]:
         """Inside a transaction: the operation is the ledger's, and the task where that puts it."""
-        self.operations.settle(operation)
         task = self.queue.get(operation.task_id)
+        if (overruled := self.operations.overruled(family)) is not None:
+            return task, overruled
+        self.operations.settle(family)
         wanted = self._status_after(task, operation, whole)
         if task.status is not wanted:
             if wanted is TaskStatus.ACCEPTED and task.status is TaskStatus.REJECTED:
                 task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
-        return task
+        return task, None
 
     def _status_after(self, task: Task, operation: Operation, whole: ChangeSet) -> TaskStatus:
         """Accepted when the accepts in effect have every piece of the task's changes."""
