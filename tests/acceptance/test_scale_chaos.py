@@ -225,7 +225,7 @@ def require_whole(folder: Path, url: str, tasks: int) -> None:
     with clone_of(folder / "clone", url) as orchestrator:
         every = orchestrator.queue.tasks()
         others = [(task.id, task.status, task.reason) for task in every if task.status is not TaskStatus.ACCEPTED]
-        assert (len(every), others) == (tasks, [])
+        assert (len(every), others) == (tasks, []), (len(every), others)
         for task in every:
             became = Counter(event.became for event in orchestrator.queue.events(task.id))
             assert (became[TaskStatus.IN_REVIEW], became[TaskStatus.ACCEPTED]) == (1, 1), task
