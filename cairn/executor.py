@@ -33,7 +33,7 @@ from cairn.program import (
     Run,
     Submission,
 )
-from cairn.program_check import Conversation
+from cairn.program_check import UNCHECKABLE, Conversation
 from cairn.program_errors import FOR_PROGRAMS
 from cairn.program_lint import beyond_limits, lint, parse, refusal
 from cairn.program_rewrite import Rewritten, rewritten
@@ -242,16 +242,23 @@ class ExecutionSession:
         if refused:
             return refused
         found = lint(code, self._functions.names)
+        began = time.monotonic()
+        told = await self._checked(said)
+        if told == UNCHECKABLE and time.monotonic() - began < CHECK_SECONDS:  # its worker was ended by somebody else
+            told = await self._checked(said)
+        problems = _merged(found, tuple(self._explained(problem) for problem in told))
+        if not problems:
+            self._conversation.checked = code
+        return problems
+
+    async def _checked(self, said: Rewritten) -> tuple[Problem, ...]:
         worker = await self._ready()
         try:
             work = in_thread(lambda: self._conversation.check(worker, said, self._functions.names))
             await settled_or_cancelled(work, worker.kill, CHECK_SECONDS)
-            problems = _merged(found, tuple(self._explained(problem) for problem in work.result()))
-            if not problems:
-                self._conversation.checked = code
+            return work.result()
         finally:
             await self._let_rest(worker)
-        return problems
 
     def _explained(self, problem: Problem) -> Problem:
         unknown = re.search(r"Name '(\w+)' used when not defined", problem.message)

@@ -77,9 +77,9 @@ class Conversation:
                 return problems
             with suppress(MontyCrashedError):  # every finding may work: only the compiler has a say
                 return self._gated(worker, code, skip_type_check=True)
-            return _UNCHECKABLE
+            return UNCHECKABLE
         except MontyCrashedError:
-            return _UNCHECKABLE
+            return UNCHECKABLE
         return report
 
     def _supply(self, worker: SandboxWorker, said: Rewritten) -> None:
@@ -110,7 +110,7 @@ class Conversation:
             return _compile_problems(error)
         if not isinstance(snapshot, FunctionSnapshot) or snapshot.function_name != self.gate:
             worker.kill()
-            return _UNCHECKABLE
+            return UNCHECKABLE
         self._feeds = int(re.sub(r"\D", "", snapshot.position.filename) or 0)
         with suppress(MontyRuntimeError):  # the way out: the gate itself raises, outside of anything that could catch
             snapshot.resume({"exc_type": "RuntimeError", "message": "only checked"})
@@ -135,7 +135,7 @@ class Conversation:
             worker.session.feed_run(declarations, print_callback=_nowhere)
 
 
-_UNCHECKABLE = (
+UNCHECKABLE = (
     Problem(0, 0, "the program could not be compiled in time", "write it in smaller, simpler parts, without exec."),
 )
 

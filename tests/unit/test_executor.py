@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from datetime import UTC, datetime
 
@@ -541,6 +542,19 @@ async def test_a_bomb_that_only_the_compiler_reads_is_stopped(functions, monkeyp
         "the program is nested too deeply (functions in functions: at most 8)",  # Python 3.12 and later
     }
     assert after.run.output == "alive\n"
+
+
+async def test_a_check_whose_worker_is_killed_is_made_again_by_another_one(session):
+    """It is not the program's fault: nothing is said against it."""
+    await session.check("print(1)")
+    pid = await pid_of(session)
+    os.kill(pid, signal.SIGSTOP)  # so that the check is under way when the kill comes
+    checking = asyncio.create_task(session.check("x = 1\nprint(x)\n"))
+    await asyncio.sleep(0)
+    os.kill(pid, signal.SIGKILL)
+
+    assert await checking == ()
+    assert await pid_of(session) != pid
 
 
 @pytest.mark.parametrize("value", ["list(range(10 ** 6))", "'x' * 10_000_000", "{i: str(i) for i in range(100_000)}"])
