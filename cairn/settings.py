@@ -309,7 +309,7 @@ _PERSONAL: Mapping[str, tuple[frozenset[str], str]] = {
         frozenset({"name", "host", "folder", "unsandboxed", "visible", "environment"}),
         "It decides what a check may reach on this machine",
     ),
-    "engine": (frozenset({"url", "remote", "objects", "cache"}), "It decides where your work goes"),
+    "engine": (frozenset({"url", "project", "remote", "objects", "cache"}), "It decides where your work goes"),
 }
 
 

@@ -230,9 +230,9 @@ def test_a_table_of_ours_that_is_none_names_its_file(root, environ):
     )
 
 
-@pytest.mark.parametrize("name", ["url", "remote", "objects", "cache"])
+@pytest.mark.parametrize("name", ["url", "project", "remote", "objects", "cache"])
 def test_no_project_says_where_a_persons_work_goes(root, environ, name):
-    (root / "cairn.toml").write_text(f'[engine]\n{name} = "postgresql://elsewhere/cairn"\nproject = "app"\n')
+    (root / "cairn.toml").write_text(f'[engine]\n{name} = "postgresql://elsewhere/cairn"\n')
 
     with pytest.raises(UsageProblem, match=rf"engine\.{name} .* is not a project's to set") as caught:
         Settings.load(root, environ)
@@ -243,9 +243,9 @@ def test_no_project_says_where_a_persons_work_goes(root, environ, name):
 def test_the_server_comes_from_a_persons_own_settings_or_the_environment(root, environ, tmp_path):
     (tmp_path / "config" / "cairn").mkdir(parents=True)
     (tmp_path / "config" / "cairn" / "settings.toml").write_text('[engine]\nurl = "postgresql://team/cairn"\n')
-    (root / "cairn.toml").write_text('[engine]\nproject = "app"\nstarts_per_minute = 30\n')
+    (root / "cairn.toml").write_text("[engine]\nstarts_per_minute = 30\n")
 
-    assert Settings.load(root, environ).engine == EngineSettings("postgresql://team/cairn", "app", starts_per_minute=30)
+    assert Settings.load(root, environ).engine == EngineSettings("postgresql://team/cairn", starts_per_minute=30)
     alone = Settings.load(root, environ | {"CAIRN_ENGINE_URL": "postgres://other/x"})
     assert alone.engine.url == "postgres://other/x"
 
