@@ -63,7 +63,7 @@ def test_killed_at_any_point_it_is_settled_by_its_own_clone_and_by_no_other(scen
         was_overruled = any("was overruled from" in sentence for sentence in each["said"])
         assert was_overruled is (scene == "overruled" and each["other"] == "done" and each["took"]), each
     assert seen == ALLOWED[scene]
-    assert len(points) > 50
+    assert len(points) > 35
 
 
 RACE = """
