@@ -7,6 +7,7 @@ ledger_dialect.py), and each change as a function that `write` may call again: a
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class LedgerDatabase(Protocol):
-    """One connection; usable from any thread as long as one uses it at a time. Everything raises StorageProblem."""
+    """One connection, which threads take turns at: a change of one is whole. Everything raises StorageProblem."""
 
     @property
     def place(self) -> LedgerPlace:
@@ -60,6 +61,10 @@ class LedgerDatabase(Protocol):
         """Seconds since the epoch by the clock that all who use this ledger share."""
         ...
 
+    def serves_since(self) -> float:
+        """Since when it answers, by its clock: nobody could renew a lease before. 0 where it always does."""
+        ...
+
     def close(self) -> None:
         """Further calls fail."""
         ...
@@ -88,6 +93,7 @@ class SqliteLedger:
     def __init__(self, place: LedgerFile, *, create: bool = True) -> None:
         self.place = place
         self._path = place.path
+        self._turn = threading.RLock()
         with translate_errors(self._path):
             self._db = connect(self._path, create=create, page_bytes=PAGE_BYTES)
             try:
@@ -99,29 +105,33 @@ class SqliteLedger:
 
     def execute(self, statement: str, values: Values = ()) -> Answer:
         """As SQLite runs it."""
-        with translate_errors(self._path):
+        with self._turn, translate_errors(self._path):
             done = self._db.execute(statement, values)
             return Answer(done.fetchall(), done.rowcount)
 
     def executemany(self, statement: str, rows: Iterable[Values]) -> None:
         """As SQLite runs it."""
-        with translate_errors(self._path):
+        with self._turn, translate_errors(self._path):
             self._db.executemany(statement, rows)
 
     def write(self, work: Callable[[], T], *, alone: bool = True) -> T:  # noqa: ARG002 - one writer at a time, always
         """BEGIN IMMEDIATE; `work` is called once."""
-        with translate_errors(self._path), transaction(self._db):
+        with self._turn, translate_errors(self._path), transaction(self._db):
             return work()
 
     def ensure(self, script: str) -> None:
         """Writes only when something is missing."""
-        with translate_errors(self._path):
+        with self._turn, translate_errors(self._path):
             for statement in statements(script):
                 self._db.execute(statement)
 
     def now(self) -> float:
         """This machine's clock."""
         return time.time()
+
+    def serves_since(self) -> float:
+        """A file is always there."""
+        return 0.0
 
     def close(self) -> None:
         """Releases the file."""

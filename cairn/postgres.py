@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import selectors
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -79,7 +80,9 @@ class PostgresLedger:
     def __init__(self, place: LedgerServer) -> None:
         self.place = place
         self._lock = int.from_bytes(hashlib.sha256(place.schema.encode()).digest()[:8], "big", signed=True)
-        self._is_open = False  # a change
+        self._turn = threading.RLock()  # a lease is renewed in another thread than its task runs in
+        self._open_in: int | None = None  # the thread that is in a change
+        self._is_closed = False
         self._parts = 0
         self._ahead, self._compared = 0.0, float("-inf")  # the server's clock, as seen by this machine's monotonic one
         self._connection = _first_connection(place)
@@ -137,9 +140,19 @@ class PostgresLedger:
             self._compare(float(there), (before + time.monotonic()) / 2)
         return self._ahead + time.monotonic()
 
+    def serves_since(self) -> float:
+        """When the server was started, by its clock."""
+        return float(self.execute("SELECT extract(epoch FROM pg_postmaster_start_time())::float8").rows[0][0])
+
     def close(self) -> None:
         """Leaves the server."""
+        self._is_closed = True
         self._connection.close()
+
+    @property
+    def _is_open(self) -> bool:
+        """True inside of a change of this thread."""
+        return self._open_in == threading.get_ident()
 
     # ── statements ──
 
@@ -160,12 +173,15 @@ class PostgresLedger:
         patience = _Patience(self.place, PATIENCE_SECONDS)
         while True:
             try:
-                self._reconnect()
-                return work()
+                with self._turn:
+                    self._reconnect()
+                    return work()
             except _LostConnection as lost:
                 patience.wait(str(lost))
 
     def _reconnect(self) -> None:
+        if self._is_closed:
+            raise StorageProblem(f"The ledger of {self.place} was closed.")
         if not self._connection.closed:
             return
         self._connection = _connection(self.place)
@@ -202,11 +218,11 @@ class PostgresLedger:
                 self._take_back()
                 raise
         self._compare(float(there), time.monotonic())
-        self._is_open = True
+        self._open_in = threading.get_ident()
         return str(number)
 
     def _take_back(self) -> None:
-        self._is_open = False
+        self._open_in = None
         try:
             if not self._connection.closed:
                 self._connection.execute(b"ROLLBACK")
@@ -214,7 +230,7 @@ class PostgresLedger:
             self._connection.close()
 
     def _commit(self, number: str) -> None:
-        self._is_open = False
+        self._open_in = None
         try:
             done = self._connection.execute(b"COMMIT")
         except psycopg.Error as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
-from cairn.errors import BudgetReached, IllegalMove
+from cairn.errors import BudgetReached, CairnError, IllegalMove
 from cairn.progress import HeldBack, Observer, unobserved
 from cairn.queue import LEASE_SECONDS, Owner
 from cairn.task import Task, TaskStatus
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
     from cairn.review import Review
 
-BEAT_SECONDS = 1.0  # how often it looks whether the lease must be renewed
 CLAIM_SECONDS = 0.2  # how often a task that is held back tries to start
-CANCEL_SECONDS = 0.2  # how often a running task looks whether it is to end
+CANCEL_SECONDS = 0.2  # how often somebody looks whether a running task is to end
 ASKED = "cancelled by cairn cancel"
 
 
@@ -34,10 +34,50 @@ def _run(running: tuple[str, ...]) -> str:
     return "runs" if len(running) == 1 else "run"
 
 
-async def _ended(work: asyncio.Future[Any]) -> None:
-    work.cancel()
-    with suppress(asyncio.CancelledError):
-        await work
+class _Holding:
+    """A running task stays this process's, and ends when another one asks for it.
+
+    By a thread of its own: the task's may wait for minutes, for a large upload or a server that is away, and would lose
+    its lease. What the ledger cannot answer now is asked again.
+    """
+
+    def __init__(self, orchestrator: Orchestrator, task: Task, owner: Owner, work: asyncio.Future[Review]) -> None:
+        self._orchestrator = orchestrator
+        self._queue = orchestrator.queue
+        self._task = task
+        self._owner = owner
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._hold, daemon=True)  # it may wait for a server that is away
+        self.is_asked = False
+
+    def __enter__(self) -> Self:
+        self._heed()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join(CANCEL_SECONDS)
+
+    def _hold(self) -> None:
+        """By the clock that may jump when a laptop wakes up: the lease is renewed a moment later."""
+        beat = time.time()
+        while not self._over.wait(CANCEL_SECONDS):
+            if not 0 <= time.time() - beat < LEASE_SECONDS / 3:
+                with suppress(CairnError):
+                    self._queue.heartbeat(self._task, self._owner)
+                    beat = time.time()
+            self._heed()
+
+    def _heed(self) -> None:
+        with suppress(CairnError):
+            if not self.is_asked and self._queue.is_to_be_cancelled(self._task):
+                why = self._orchestrator.accepted_instead_of(self._task) or ASKED
+                self.is_asked = True
+                with suppress(RuntimeError):  # the loop ended with the task
+                    self._loop.call_soon_threadsafe(self._work.cancel, why)
 
 
 class Worker:
@@ -46,7 +86,6 @@ class Worker:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
         self._owner = Owner.this_process()
-        self._cancelled: set[str] = set()
 
     async def run_task(self, task_id: str, observe: Observer = unobserved, *, wait: bool = True) -> Review:
         """The review of the named task, once the project's budget lets it run.
@@ -58,17 +97,16 @@ class Worker:
     async def run_claimed(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
         """The review of a task that this process holds. `patient`: what may pass puts it off instead of failing it."""
         work = asyncio.ensure_future(self._orchestrator.run(task, observe, patient=patient))
-        beside = [asyncio.create_task(self._keep_lease(task)), asyncio.create_task(self._heed_cancel(task, work))]
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not work.cancelled() or not self._is_asked(task):
-                await _ended(work)
-                raise
-            return self._orchestrator.review(self._orchestrator.task(task.id))
-        finally:
-            for each in beside:
-                await _ended(each)
+        with _Holding(self._orchestrator, task, self._owner, work) as holding:
+            try:
+                return await work
+            except asyncio.CancelledError:
+                if not work.cancelled() or not holding.is_asked:
+                    work.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await work
+                    raise
+        return self._orchestrator.review(self._orchestrator.task(task.id))
 
     async def _claimed(self, task_id: str, observe: Observer, *, wait: bool) -> Task:
         queue, at_once = self._orchestrator.queue, self._orchestrator.settings.budget.tasks_at_once
@@ -85,22 +123,3 @@ class Worker:
             await asyncio.sleep(CLAIM_SECONDS)
             self._orchestrator.recover_abandoned()
         return task
-
-    async def _heed_cancel(self, task: Task, work: asyncio.Future[Review]) -> None:
-        """Ends the task when another process asks for it."""
-        while not self._orchestrator.queue.is_to_be_cancelled(task):  # noqa: ASYNC110 - the sign is in a file
-            await asyncio.sleep(CANCEL_SECONDS)
-        self._cancelled.add(task.id)
-        work.cancel(self._orchestrator.accepted_instead_of(task) or ASKED)
-
-    def _is_asked(self, task: Task) -> bool:
-        return task.id in self._cancelled
-
-    async def _keep_lease(self, task: Task) -> None:
-        """By the clock that leases go by: it jumps when a laptop wakes up, and the lease is renewed a moment later."""
-        beat = time.time()
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            if not 0 <= time.time() - beat < LEASE_SECONDS / 3:
-                beat = time.time()
-                self._orchestrator.queue.heartbeat(task, self._owner)
