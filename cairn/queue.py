@@ -17,13 +17,15 @@ from cairn.errors import IllegalMove, NotFound, UsageProblem
 from cairn.ledger_answer import Answer
 from cairn.ledger_database import LedgerDatabase, opened
 from cairn.ledger_dialect import Dialect
-from cairn.ledger_place import LedgerPlace
+from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
 from cairn.task_holds import PAUSES, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
+RETURN_SECONDS = 10.0  # after a server's start, for those whose leases ran out while it was down
 RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
 _ALL = 1 << 62
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of a machine
 _FIRST_PID_SPACE = 0xEFFFFFFC  # the inode of a Linux machine's own; those of containers have others
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
@@ -76,7 +78,10 @@ class TaskEvent:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process that holds a task. `born` is its start time in clock ticks, so that a reused pid is not it."""
+    """The process that holds a task. `born` is its start time in clock ticks, so that a reused pid is not it.
+
+    `host` is as `this_machine` names it.
+    """
 
     host: str
     pid: int
@@ -101,9 +106,19 @@ class Owner:
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}:{self.born}"
 
+    @property
+    def machine(self) -> str:
+        """Its name, for people."""
+        return self.host.partition("/")[0]
+
     def is_here(self) -> bool:
         """True for a process that this one could see."""
         return self.host == this_machine()
+
+    def is_of_an_earlier_start(self) -> bool:
+        """True when it was on a machine of this one's name, and that one has been started since if it is this one."""
+        here, there = this_machine().partition("/"), self.host.partition("/")
+        return here[0] == there[0] and _start_of(here[2]) != _start_of(there[2])
 
     def is_gone(self) -> bool:
         """True when this machine can tell that the process ended; False for another machine's."""
@@ -120,13 +135,22 @@ class Owner:
 
 @cache
 def this_machine() -> str:
-    """The name of this machine; with more to it in a container, where others may have the same name and numbers."""
+    """Where this process is seen: on a machine, from one start of it to the next, or in a container there.
+
+    More than a name, which other machines and containers may have too: copies of one image often do.
+    """
     name = socket.gethostname()
     try:
+        start = _BOOT.read_text(encoding="ascii").partition("-")[0]
         space = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
+    except (OSError, ValueError):
         return name
-    return name if space == _FIRST_PID_SPACE else f"{name}-{space}"
+    return f"{name}/{start}" if space == _FIRST_PID_SPACE else f"{name}/{start}-{space}"
+
+
+def _start_of(rest: str) -> str:
+    """Of what a host's name is followed by, the machine's start; not the container."""
+    return rest.partition("-")[0]
 
 
 def _born(pid: int) -> int:
@@ -206,6 +230,7 @@ class TaskQueue:
         self._db = opened(ledger)
         self.place = self._db.place
         self.clock = clock or self._db.now
+        self._leases_are_servers = clock is None
         self._rng = rng or random.Random(os.urandom(16))
         self._found = f"{_COLUMNS}, {self._db.dialect.needs}"
         self._choice = _Choice.of(self._db.dialect)
@@ -541,12 +566,16 @@ class TaskQueue:
     def let_go(self) -> None:
         """What ended processes had reserved for themselves is anybody's.
 
-        Whether another machine's process ended cannot be told, so that what it reserved is its own for an hour.
+        Whether another machine's process ended cannot be told, so that what it reserved is its own for an hour. A
+        file is on one machine, whose processes all ended when it was started anew.
         """
+        is_file = isinstance(self.place, LedgerFile)
         query = "SELECT owner, max(changed_at) FROM task WHERE owner IS NOT NULL AND status = 'queued' GROUP BY owner"
         for text, since in self._db.execute(query).rows:
             owner = Owner.parse(text)
-            if owner.is_gone() or (not owner.is_here() and since < self.clock() - RESERVED_SECONDS):
+            is_before_restart = is_file and owner.is_of_an_earlier_start()
+            is_old = not owner.is_here() and since < self.clock() - RESERVED_SECONDS
+            if owner.is_gone() or is_before_restart or is_old:
                 self._db.execute("UPDATE task SET owner = NULL WHERE owner = ? AND status = 'queued'", (text,))
 
     def heartbeat(self, task: Task, owner: Owner) -> bool:
@@ -659,13 +688,17 @@ class TaskQueue:
         return bool(self._db.execute(query, (task.id,)).rows)
 
     def abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
-        """Running tasks whose process ended, or whose lease ran out; the latter only if `by_lease`."""
+        """Running tasks whose process ended, or whose lease ran out; the latter only if `by_lease`.
+
+        A lease that ran out while the server was down is no sign of anything until its holder could renew it.
+        """
         query = f"SELECT owner, lease_until, {self._found} FROM task WHERE status = ?"
         rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
         now = self.clock()
-        return tuple(
-            _task(row) for owner, until, *row in rows if (by_lease and until < now) or Owner.parse(owner).is_gone()
-        )
+        late = {task_id for _, until, task_id, *_ in rows if by_lease and until < now}
+        if late and self._leases_are_servers and now - self._db.serves_since() < RETURN_SECONDS:
+            late.clear()
+        return tuple(_task(row) for owner, _, *row in rows if row[0] in late or Owner.parse(owner).is_gone())
 
     def ended(self, before: float) -> tuple[Task, ...]:
         """Tasks that nobody runs, waits for or reviews, and that last moved before then; the oldest first."""

@@ -51,7 +51,7 @@ def status(chosen: Chosen, as_json: bool) -> None:
     else:
         console.note("cairn: nobody works here. Start one:  cairn work --forever")
     for task, owner in found.others:
-        console.write(f"{task.id} is run by process {owner.pid} on {owner.host}")
+        console.write(f"{task.id} is run by process {owner.pid} on {owner.machine}")
     for pause in found.pauses:
         console.note(f"cairn: {printable(pause.in_words(found.now))}")
 
@@ -70,7 +70,7 @@ def _row(each: CrewStatus, now: float) -> list[str | Styled]:
     more = f" and {len(each.tasks) - SHOWN} more" if len(each.tasks) > SHOWN else ""
     heard = f"{age(each.silent_seconds)} ago"
     return [
-        crew.owner.host,
+        crew.owner.machine,
         str(crew.owner.pid),
         Styled(f"{crew.version} ({each.age})", "yellow") if each.age else crew.version,
         age(now - crew.started_at),
@@ -89,7 +89,7 @@ def _json(found: FleetStatus, settings: EngineSettings) -> dict[str, Any]:
         "queued": found.queued,
         "running": found.running,
         "crews": [_crew_json(each) for each in found.crews],
-        "others": [{"task": task.id, "host": owner.host, "pid": owner.pid} for task, owner in found.others],
+        "others": [{"task": task.id, "host": owner.machine, "pid": owner.pid} for task, owner in found.others],
         "paused": [
             {"model": pause.model, "until": pause.until, "reason": pause.reason, "failures": pause.failures}
             for pause in found.pauses
@@ -100,7 +100,7 @@ def _json(found: FleetStatus, settings: EngineSettings) -> dict[str, Any]:
 def _crew_json(each: CrewStatus) -> dict[str, Any]:
     crew = each.crew
     return {
-        "host": crew.owner.host,
+        "host": crew.owner.machine,
         "pid": crew.owner.pid,
         "version": crew.version,
         "age": each.age,

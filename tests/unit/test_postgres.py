@@ -22,7 +22,7 @@ from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerServer
 from cairn.ledger_schema import VERSION
 from cairn.ledger_watch import LedgerWatch
-from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
+from cairn.queue import LEASE_SECONDS, RETURN_SECONDS, Owner, TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
 
 FILE = CodeOrigin("file", "x", "")
@@ -261,6 +261,26 @@ def test_restarts_in_the_middle_of_claims_lose_and_double_nothing():
             assert {task.status for task in queue.tasks() if task.request == "x"} == {TaskStatus.IN_REVIEW}
     finally:
         own.remove()
+
+
+def test_a_lease_that_ran_out_while_the_server_was_down_is_no_sign_of_death(queue, monkeypatch):
+    queue.add("x", FILE)
+    task = queue.claim(Owner("elsewhere", 1, 1))
+    queue._db.execute("UPDATE task SET lease_until = ? WHERE id = ?", (queue.clock() - 1, task.id))
+    assert queue.clock() - 3600 * 24 < queue._db.serves_since() < queue.clock()
+
+    monkeypatch.setattr(queue._db, "serves_since", lambda: queue.clock() - 2)
+    assert queue.abandoned() == ()
+    monkeypatch.setattr(queue._db, "serves_since", lambda: queue.clock() - RETURN_SECONDS - 1)
+    assert [each.id for each in queue.abandoned()] == [task.id]
+
+
+def test_a_ledger_that_was_closed_is_not_connected_to_again(queue, place):
+    other = opened(place)
+    other.close()
+
+    with pytest.raises(StorageProblem, match="was closed"):
+        other.execute("SELECT 1")
 
 
 def test_a_server_that_stays_away_is_named_after_a_while_without_its_password(line, monkeypatch):

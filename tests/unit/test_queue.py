@@ -19,6 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from cairn.errors import DamagedFile, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.json_output import task_json
 from cairn.ledger_database import opened
+from cairn.ledger_place import LedgerFile
 from cairn.queue import _ORDER, LEASE_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
 from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, Terms
 
@@ -232,6 +233,30 @@ def test_a_reused_pid_and_another_machine_are_told_apart():
     assert not HERE.is_gone()
     assert Owner(HERE.host, os.getpid(), HERE.born + 1).is_gone()
     assert not Owner("elsewhere", 1, 0).is_gone()
+
+
+def test_a_machine_of_the_same_name_is_not_this_one(queue, monkeypatch):
+    """Copies of one image have it; a process of one that this machine does not see is not one that ended."""
+    name, _, start = HERE.host.partition("/")
+    assert (HERE.machine, bool(start)) == (name, True)
+    for other in (f"{name}/00000000", f"{name}/{start}-4026531999", name):
+        there = Owner(other, 2**22 + 1, 1)
+        assert not there.is_here()
+        assert not there.is_gone()
+        assert there.machine == name
+        queue.add("x", FILE)
+        queue.claim(there)
+
+    assert queue.abandoned() == ()
+
+
+def test_what_was_reserved_before_the_machine_was_started_anew_is_free_where_it_is_the_only_one(queue, ledger_place):
+    before = Owner(f"{HERE.machine}/00000000", 1, 1)
+    (task,) = queue.put([queue.draft("x", FILE)], held_by=before)
+    queue.let_go()
+
+    claimed = queue.claim(HERE)
+    assert (claimed is not None and claimed.id == task.id) == isinstance(ledger_place, LedgerFile)
     assert Owner.parse("a:b:17:4") == Owner("a:b", 17, 4)
 
 
