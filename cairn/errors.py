@@ -14,6 +14,7 @@ CairnError                      exit 1
 │   └── DiskFull
 ├── ModelProblem                exit 1   a language model cannot be used or gave no usable answer
 │   ├── ModelUnavailable                 unknown, broken plug-in, key missing or refused
+│   │   └── KeyMissing                   the key is not here; another machine may have it
 │   └── ModelCallFailed                  one call failed; says whether a retry may help
 │       └── ConversationTooLong          more was sent than the model can read
 └── Interrupted                 exit 130
@@ -102,6 +103,10 @@ class ModelProblem(CairnError):
 
 class ModelUnavailable(ModelProblem):
     """No call was made: the model is unknown, broken, or its key is missing or refused."""
+
+
+class KeyMissing(ModelUnavailable):
+    """The model is known here and its key is not: another machine may have it."""
 
 
 class ModelCallFailed(ModelProblem):

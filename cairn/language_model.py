@@ -387,6 +387,11 @@ def open_model(name: str, *, key: str | None = None, retry: RetrySettings | None
     return LanguageModel(model, key, strategy, retry.call_seconds)
 
 
+def exact_name(name: str) -> str:
+    """The id behind an id or alias; no key is looked for. Raises ModelUnavailable for an unknown name."""
+    return str(_find(name).model_id)
+
+
 def choose_model(wanted: str | None, environ: Mapping[str, str]) -> str | None:
     """`wanted` (from a flag or the settings), else LLM_MODEL, else llm's default if its key is there, else None.
 
@@ -582,11 +587,13 @@ def describe_missing(
     *,
     wanted: str | None = None,
     drafts_would_do: bool = False,
+    workers: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> CairnError:
     """The error for a task that neither a model nor a recipe can do, with all ways out.
 
-    `drafts_would_do` adds the small local model, for a task that only lacks someone to write sentences.
+    `drafts_would_do` adds the small local model, for a task that only lacks someone to write sentences;
+    `workers` that other machines may have the key that is not here.
     """
     status = model_status(wanted, environ)
     why = [f"Asked for: {status.name} ({status.origin})."]
@@ -601,6 +608,8 @@ def describe_missing(
         'pip install llm-anthropic && llm keys set anthropic  then cairn run -m MODEL "..."   (llm models lists them)',
         "a local server: extra-openai-models.yaml, or pip install llm-ollama",
     ]
+    if workers:
+        ways.insert(0, f"{'cairn add -m MODEL ...':<51}  names a model whose key your workers have")
     if drafts_would_do:
         ways.append("pip install 'cairn[local]' && cairn local install    (94 MB; drafts: about half need rewriting)")
     fix = ("Do one of:", *(f"  {way}" for way in ways), "Nothing was changed in this repository.")

@@ -19,7 +19,16 @@ from cairn.check_record import check_results
 from cairn.checks import CheckResult, Evidence, Verdict, standings, summary
 from cairn.dangerous_paths import dangers, require_allowed
 from cairn.day_budget import day_of
-from cairn.errors import CairnError, CheckNotPassed, Conflict, IllegalMove, NotFound, StorageProblem, UsageProblem
+from cairn.errors import (
+    CairnError,
+    CheckNotPassed,
+    Conflict,
+    IllegalMove,
+    KeyMissing,
+    NotFound,
+    StorageProblem,
+    UsageProblem,
+)
 from cairn.git_diff import stat
 from cairn.hunks import Selection, Undecided, clash, fits, remaining, rest, under, with_what_they_need
 from cairn.journal import Journal, TakenOver, copy_first_steps
@@ -127,6 +136,7 @@ class Orchestrator:
         self._clock = clock
         self._ledger_is_new = ledger_is_new
         is_shared = isinstance(queue.place, LedgerServer) if shared is None else shared
+        self._is_shared = is_shared
         self.operations = Operations(project, queue.database, shared=is_shared, objects=self._objects)
         self._bases: Bases = LiveTree(project, settings)
         self._closing = queue.close
@@ -222,13 +232,14 @@ class Orchestrator:
         asked: Asked | None = None,
         terms: Terms | None = None,
         held_by: Owner | None = None,
+        for_workers: bool = False,
     ) -> Task:
         """A queued task, or the unfinished one that has its key. `held_by`: no other process may claim it.
 
         Its code source is made once now, so that a wrong one fails before anything is kept. `asked` is what belongs to
-        the request beside its sentence.
+        the request beside its sentence. `for_workers`: whoever runs it may have keys that are not here.
         """
-        model = self._model_of(origin, self.settings.with_options(options or {}))
+        model = self._model_of(origin, self.settings.with_options(options or {}), for_workers=for_workers)
         task = self.queue.draft(
             request, origin, retry_of=retry_of, options=options, terms=terms, model=model, base=self._base(terms)
         )
@@ -251,7 +262,7 @@ class Orchestrator:
         base = self._base(terms)
         for request, origin in wishes:
             if origin.source != "model" or origin.name not in models:
-                models[origin.name] = self._model_of(origin, settings)
+                models[origin.name] = self._model_of(origin, settings, for_workers=True)
             model = models[origin.name]
             drafts.append(self.queue.draft(request, origin, options=options, terms=terms, model=model, base=base))
         return self.queue.put(drafts)
@@ -272,7 +283,8 @@ class Orchestrator:
         """
         shared = share_limits(options, len(origins))
         settings = self.settings.with_options(shared)
-        models = {origin.name: self._model_of(origin, settings) for origin in origins}
+        elsewhere = held_by is None
+        models = {origin.name: self._model_of(origin, settings, for_workers=elsewhere) for origin in origins}
         drafts: list[Task] = []
         base = self._base(terms)
         for origin in origins:
@@ -298,9 +310,19 @@ class Orchestrator:
             )
         return base
 
-    def _model_of(self, origin: CodeOrigin, settings: Settings) -> str:
-        """The exact name of the model that writes such a task's programs; nothing for a recipe or a file."""
-        source = self._parts.source(origin, settings)
+    def _model_of(self, origin: CodeOrigin, settings: Settings, *, for_workers: bool = False) -> str:
+        """The exact name of the model that writes such a task's programs; nothing for a recipe or a file.
+
+        Its key has to be here, unless workers of other machines run the task: they have keys, people need none.
+        """
+        try:
+            source = self._parts.source(origin, settings)
+        except KeyMissing:
+            if not (for_workers and self._is_shared):
+                raise
+            from cairn.language_model import exact_name
+
+            return exact_name(origin.name)
         return source.label if origin.source == "model" else ""
 
     def first_prompt(self, request: str, asked: Asked, options: Mapping[str, str] | None = None) -> tuple[str, str]:

@@ -68,7 +68,8 @@ def origin_for(request: str, settings: Settings, environ: Mapping[str, str], rec
         return recipe_origin(found.recipe, found.parameters)
     from cairn.language_model import describe_missing
 
-    raise describe_missing(request, tuple(recipe.name for recipe in recipes.recipes))
+    names = tuple(recipe.name for recipe in recipes.recipes)
+    raise describe_missing(request, names, workers=settings.engine.url is not None)
 
 
 def model_origin(settings: Settings) -> CodeOrigin:

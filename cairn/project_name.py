@@ -45,6 +45,14 @@ def _of_first_commit(root: Path) -> str:
     try:
         prefix = git(root, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
     except GitRefused as refused:
+        if "not a git repository" in refused.told:
+            raise UsageProblem(
+                f"{root} is in no git repository, whose first commit would give the project its name on the server.",
+                fix=(
+                    'For a worker: CAIRN_ENGINE_PROJECT="name" CAIRN_ENGINE_REMOTE="URL"   are what it has to be told.',
+                    "For a project of yours: git init   and a first commit.",
+                ),
+            ) from None
         raise no_repository(root, refused) from None
     try:
         if line(git(root, "rev-parse", "--is-shallow-repository")) == "true":

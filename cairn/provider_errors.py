@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cairn.errors import ConversationTooLong, ModelCallFailed, ModelProblem, ModelUnavailable
+from cairn.errors import ConversationTooLong, KeyMissing, ModelCallFailed, ModelProblem, ModelUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Provider:
         return (store, f"export {self.key_variable}=...   works too; a stored key wins over it.")
 
     @property
-    def missing_key(self) -> ModelUnavailable:
+    def missing_key(self) -> KeyMissing:
         """The error for a key that is neither stored nor in the environment."""
         stored = f'llm has no stored "{self.key_name}" key'
         why = f"{self.key_variable} is not set and {stored}." if self.key_variable else f"{stored[0]}{stored[1:]}."
-        return ModelUnavailable(f"{self.model} needs a key.", why, self.key_fixes)
+        return KeyMissing(f"{self.model} needs a key.", why, self.key_fixes)
 
 
 def translate(error: Exception, provider: Provider) -> ModelProblem:

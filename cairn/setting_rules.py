@@ -191,11 +191,11 @@ class PostgresUrl:
     """Where a Postgres database is; an empty text stands for none."""
 
     def parse(self, value: object) -> str | None:
-        """What it refuses it does not repeat beyond the first colon: a password may follow."""
+        """What it refuses it does not repeat beyond its first word: a password may follow."""
         if value == "":
             return None
         if not isinstance(value, str) or not value.startswith(("postgresql://", "postgres://")):
-            told = f"{value.partition(':')[0]}:..." if isinstance(value, str) and ":" in value else value
+            told = re.sub(r"(?s)([^\w-]).*", r"\1...", value) if isinstance(value, str) else value
             raise Refused('the URL of a Postgres database, such as "postgresql://user@host/cairn"', told)
         return value
 

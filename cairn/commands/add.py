@@ -122,7 +122,7 @@ def command(
             tell_added(console, found, None, orchestrator.queue.holds(found))
             return
         if asked:
-            one = partial(orchestrator.submit, options=options, asked=asked, terms=terms)
+            one = partial(orchestrator.submit, options=options, asked=asked, terms=terms, for_workers=True)
             tasks = tuple(one(request, origin) for request, origin in wishes)
         else:
             tasks = orchestrator.submit_all(wishes, options=options, terms=terms)

@@ -141,7 +141,8 @@ def _queue(
     accept: bool,
 ) -> int:
     terms = Terms(accepts=accept)
-    return _tell_queued(console, [orchestrator.submit(request, origin, options=options, asked=asked, terms=terms)])
+    put = orchestrator.submit(request, origin, options=options, asked=asked, terms=terms, for_workers=True)
+    return _tell_queued(console, [put])
 
 
 def _tell_queued(console: Console, tasks: Sequence[Task]) -> int:

@@ -176,6 +176,29 @@ def test_a_worker_that_is_gone_with_its_disk_costs_no_answer_that_was_paid(team,
     assert "+two" in shown
 
 
+def test_who_adds_a_models_task_needs_no_key_and_who_runs_one_does(team):
+    team.ours.cairn("add", "-m", "4o-mini", "make it faster")
+    team.ours.cairn("run", "--detach", "-m", "gpt-4o", "make it smaller")
+
+    found = {task["request"]: (task["status"], task["model"]) for task in team.theirs.json("list")["tasks"]}
+    assert found == {"make it faster": ("queued", "gpt-4o-mini"), "make it smaller": ("queued", "gpt-4o")}
+    assert "gpt-4o needs a key" in team.ours.cairn("run", "-m", "gpt-4o", "make it better", code=1)
+    assert "There is no model 'gpt-4-o'" in team.ours.cairn("add", "-m", "gpt-4-o", "make it better", code=1)
+    nobody = team.ours.cairn("add", "make it better", code=1)
+    assert "cairn add -m MODEL ...                               names a model whose key your workers have" in nobody
+
+
+def test_a_worker_in_an_empty_folder_is_told_what_it_has_to_be_told(team):
+    del team.worker.env["CAIRN_ENGINE_PROJECT"]
+
+    assert team.worker.cairn("work", code=2) == (
+        f"cairn: {team.worker.folder} is in no git repository, whose first commit would give the project its name on"
+        " the server.\n"
+        '  For a worker: CAIRN_ENGINE_PROJECT="name" CAIRN_ENGINE_REMOTE="URL"   are what it has to be told.\n'
+        "  For a project of yours: git init   and a first commit.\n"
+    )
+
+
 def test_a_server_that_is_not_there_is_told_in_a_sentence_without_its_password(team):
     team.ours.env["CAIRN_ENGINE_URL"] = "postgresql://cairn:hidden@127.0.0.1:1/cairn"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cairn import language_model
-from cairn.errors import CairnError, ConversationTooLong, ModelCallFailed, ModelUnavailable
+from cairn.errors import CairnError, ConversationTooLong, KeyMissing, ModelCallFailed, ModelUnavailable
 from cairn.language_model import (
     AnswerCut,
     Completion,
@@ -440,7 +440,7 @@ def unavailable(act: Callable[[], object]) -> CairnError:
 
 def test_a_missing_key_is_found_before_anything_starts() -> None:
     assert parts(unavailable(lambda: open_model("gpt-4o"))) == (
-        ModelUnavailable,
+        KeyMissing,
         "gpt-4o needs a key.",
         'OPENAI_API_KEY is not set and llm has no stored "openai" key.',
         ("llm keys set openai", "export OPENAI_API_KEY=...   works too; a stored key wins over it."),
