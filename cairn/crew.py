@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0  # how often it looks for dead workers of others, and for deadlines
 JUMP_SECONDS = 2.0  # by which the clock may be off after a tick before it has jumped
+AWAY_SECONDS = 10.0  # between two looks at the ledger: it was out of reach, perhaps for others too
 SETTLE_SECONDS = 5.0  # after a jump only a process that has ended is taken for dead
 PATIENCE_SECONDS = 31.0  # a task that starts by itself within this time is waited for
 STUCK_SECONDS = 2.0  # in one look at the ledger, which takes milliseconds where there is one
@@ -153,13 +154,14 @@ class Crew:
         return self._queue.count_ready(most, self._variants)
 
     def _look_after_the_ledger(self) -> None:
-        now, clock = time.monotonic(), time.time()
-        if now - self._looked < TICK_SECONDS:
+        if time.monotonic() - self._looked < TICK_SECONDS:
             return
-        if abs((clock - self._clock) - (now - self._looked)) > JUMP_SECONDS:
-            self._jumped = now  # a laptop woke up, or the clock was set: living workers have yet to renew their leases
+        self._queue.expire()  # which may wait for a server that is away
+        now, clock = time.monotonic(), time.time()
+        since = now - self._looked
+        if abs((clock - self._clock) - since) > JUMP_SECONDS or since > AWAY_SECONDS:
+            self._jumped = now  # a laptop woke up, or nobody reached the ledger: the living have yet to renew leases
         self._looked, self._clock = now, clock
-        self._queue.expire()
         for task in self._orchestrator.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
             self._tell(task.id, f"{task.status}: {task.reason}")
 
@@ -197,11 +199,11 @@ class Crew:
 
     def _starts_soon(self) -> bool:
         due = self._queue.due_at(self._variants)
-        return due is not None and due - time.time() < PATIENCE_SECONDS
+        return due is not None and due - self._queue.clock() < PATIENCE_SECONDS
 
     def _patience(self) -> float:
         due = self._queue.due_at(self._variants)
-        return TICK_SECONDS if due is None else min(TICK_SECONDS, max(0.0, due - time.time()))
+        return TICK_SECONDS if due is None else min(TICK_SECONDS, max(0.0, due - self._queue.clock()))
 
     # ── the processes ──
 
