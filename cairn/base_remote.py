@@ -17,6 +17,7 @@ from cairn.task_base import REFS, Base
 
 SECONDS = 300.0
 _ADDRESS = re.compile(r"[^/]*:|\.{0,2}/")  # a URL, ssh's HOST:PATH, or a path; all else is a remote's name
+_TO_THE_REMOTE = re.compile(r"(\b(?:https?|ftps?)://)[^/@\s]*(?:@[^/@\s]*)*@")
 _CONNECT_SECONDS = 15
 _STALLED = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60")
 _SETTING = 'Set engine.remote to the name of a git remote, a URL or a path: CAIRN_ENGINE_REMOTE="..."'
@@ -32,7 +33,7 @@ def publish(root: Path, base: Base, remote: str, *, seconds: float = SECONDS) ->
         # The name of the commit at the left, so that a ref that somebody deleted meanwhile does not matter.
         _reach(root, seconds, "push", *options, "--", _named(root, remote), f"{base.commit}:{base.ref}")
     except GitRefused as refused:
-        raise _not_reached(f"The files of this project could not be pushed to {remote!r}.", refused) from None
+        raise _not_reached(f"The files of this project could not be pushed to {shown(remote)!r}.", refused) from None
 
 
 def prune_remote(root: Path, remote: str, drop: Collection[Base], *, seconds: float = SECONDS) -> int:
@@ -45,7 +46,7 @@ def prune_remote(root: Path, remote: str, drop: Collection[Base], *, seconds: fl
             options = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no", "--delete")
             _reach(root, seconds, "push", *options, "--", _named(root, remote), *gone)
     except GitRefused as refused:
-        raise _not_reached(f"What {remote!r} keeps of tasks could not be deleted.", refused) from None
+        raise _not_reached(f"What {shown(remote)!r} keeps of tasks could not be deleted.", refused) from None
     return len(gone)
 
 
@@ -60,11 +61,11 @@ def fetch(mirror: Path, base: Base, address: str, *, seconds: float = SECONDS) -
     except GitRefused as refused:
         if "couldn't find remote ref" in refused.told:
             raise NotFound(
-                f"The remote {address} has no commit {base.commit[:12]} for tasks.",
+                f"The remote {shown(address)} has no commit {base.commit[:12]} for tasks.",
                 f"It would be kept there as {base.ref}; it was deleted, or never pushed.",
                 "cairn retry ID   has the task done again from the files as they are now.",
             ) from None
-        raise _not_reached(f"The files of a task could not be fetched from {address}.", refused) from None
+        raise _not_reached(f"The files of a task could not be fetched from {shown(address)}.", refused) from None
 
 
 def remote_address(root: Path, remote: str) -> str:
@@ -79,6 +80,11 @@ def remote_address(root: Path, remote: str) -> str:
     if not _is_address(found) and (root / path).is_dir():
         return str((root / path).resolve())  # git allows a remote's URL to be a plain folder's name
     return found
+
+
+def shown(address: str) -> str:
+    """The address for people, without what it says to the remote alone: a name and a password, or a token."""
+    return _TO_THE_REMOTE.sub(r"\1***@", address)
 
 
 def _named(root: Path, remote: str) -> str:

@@ -402,6 +402,21 @@ def test_a_worker_says_that_a_commit_is_not_in_the_remote_or_the_remote_is_a_mer
         checkouts(tmp_path, "origin").held(base).__enter__()
 
 
+@pytest.mark.parametrize("user", ["worker:s3cret@", "s3cret@"])
+def test_what_an_address_says_to_the_remote_alone_is_in_no_message(cloned, tmp_path, user):
+    """Messages become a task's reason, which all who have the ledger can read."""
+    base, address = snapshot(cloned), f"http://{user}127.0.0.1:9/acme.git"
+    for call in (
+        lambda: publish(cloned, base, address),
+        lambda: fetch(cloned, base, address),
+        lambda: prune_remote(cloned, address, [base]),
+    ):
+        with pytest.raises(CairnError) as refused:
+            call()
+        assert "s3cret" not in f"{refused.value}{refused.value!r}{refused.value.why}"
+        assert "http://***@127.0.0.1:9/acme.git" in refused.value.what
+
+
 def test_a_server_that_never_answers_is_given_up(cloned, tmp_path):
     import socket
 
