@@ -12,8 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,17 +27,12 @@ from cairn.settings import Settings
 from cairn.task import Task, TaskStatus
 from cairn.worker import Worker
 
-Placing = Callable[[Task], AbstractContextManager[Orchestrator]]  # where a task runs: the project as it sees it
-
 
 class CrewMember:
-    """Hears from the crew on one pipe and answers on the other. `placed` is for tasks that run elsewhere than here."""
+    """Hears from the crew on one pipe and answers on the other."""
 
-    def __init__(
-        self, orchestrator: Orchestrator, answers: int, *, verbose: bool, placed: Placing | None = None
-    ) -> None:
+    def __init__(self, orchestrator: Orchestrator, answers: int, *, verbose: bool) -> None:
         self._orchestrator = orchestrator
-        self._placed: Placing = placed or (lambda _task: nullcontext(orchestrator))
         self._answers = answers
         self._verbose = verbose
         self._turn = threading.Lock()  # progress comes from the sandbox's threads too
@@ -83,8 +77,7 @@ class CrewMember:
             return
         lines = ProgressLines(verbose=self._verbose, write=lambda text: self.tell(Told(task.id, text)))
         try:
-            with self._placed(task) as here:
-                review = await Worker(here).run_claimed(task, lines, patient=True)
+            review = await Worker(self._orchestrator).run_claimed(task, lines, patient=True)
             note = self._accepted(review)
         except asyncio.CancelledError:
             note = ""

@@ -439,8 +439,10 @@ class Orchestrator:
             entering.add_done_callback(lambda done: done.exception() or placing.__exit__(None, None, None))
             self._stopped(task, stop, 0.0)
             raise
-        except CairnError as error:
-            until = after_placing_failed(task, error, self._clock()) if patient else None
+        except Exception as error:
+            until = None
+            if patient and isinstance(error, CairnError):
+                until = after_placing_failed(task, error, self._clock())
             if until is None:
                 self._finish(task, TaskStatus.FAILED, _why(error), 0.0)
                 raise

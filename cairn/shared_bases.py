@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from cairn.project import Project
 
 if TYPE_CHECKING:
+    from cairn.base_checkouts import BaseCheckouts
     from cairn.settings import Settings
 
 
@@ -49,6 +50,7 @@ class SharedBases:
         self._project = project
         self._remote = remote
         self._cache = cache
+        self._checkouts: BaseCheckouts | None = None
 
     def now(self) -> str:
         """The tree as it is, uncommitted work included, where workers can fetch it."""
@@ -67,6 +69,7 @@ class SharedBases:
         from cairn.settings import Settings
         from cairn.task_base import Base
 
-        checkouts = BaseCheckouts(self._cache, remote_address(self._project.root, self._remote))
-        with checkouts.held(Base.parse(base)) as root:
+        if self._checkouts is None:  # kept, because it looks at each tree once
+            self._checkouts = BaseCheckouts(self._cache, remote_address(self._project.root, self._remote))
+        with self._checkouts.held(Base.parse(base)) as root:
             yield Project(root, state=self._project.state), Settings.load(root, os.environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,19 +41,14 @@ class SharedProject:
             raise UsageProblem("No server is named.", fix="CAIRN_ENGINE_URL=postgresql://...   names one.")
         name = project_name(project.root, project.state, engine.project)
         place = LedgerServer(engine.url, name)
-        queue = TaskQueue(place)
-        try:
-            database = opened_ledger(place)
-            store = SharedTasks(database, project.state / "shared", open_objects(engine.objects))
-        except BaseException:
-            queue.close()
-            raise
-        return cls(
-            queue,
-            store,
-            SharedBases(project, engine.remote or "origin", cache_folder(engine.cache, os.environ, name)),
-            database,
-        )
+        bases = SharedBases(project, engine.remote or "origin", cache_folder(engine.cache, os.environ, name))
+        objects = open_objects(engine.objects)
+        with ExitStack() as opened:
+            queue = opened.enter_context(TaskQueue(place))
+            database = opened.enter_context(closing(opened_ledger(place)))
+            store = SharedTasks(database, project.state / "shared", objects)
+            opened.pop_all()
+        return cls(queue, store, bases, database)
 
     def close(self) -> None:
         """Releases the server's connections."""

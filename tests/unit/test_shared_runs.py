@@ -16,7 +16,7 @@ from dataclasses import replace
 import pytest
 
 from cairn import task_content
-from cairn.errors import IllegalMove, NotFound
+from cairn.errors import CairnError, IllegalMove, NotFound
 from cairn.journal import Journal, TakenOver
 from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerFile, LedgerServer
@@ -25,10 +25,12 @@ from cairn.orchestrator import INTERRUPTED, Orchestrator, Parts
 from cairn.project import Project
 from cairn.queue import TaskQueue
 from cairn.settings import Settings
+from cairn.shared_bases import SharedBases
 from cairn.shared_tasks import SharedTasks
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_context import Asked
 from cairn.task_questions import PersonAnswer
+from cairn.worker import Worker
 from tests.unit.test_resume import QUESTIONS, Answers, Desk
 
 ASKS = 'said = ask_llm("one")\nwrite_file("README.md", said)\nsubmit_result("Wrote.", ["README.md"])\n'
@@ -74,6 +76,24 @@ def asking_before(call):
     return Settings().with_options({"policy.ask": call})
 
 
+# ── the commit it works on ──
+
+
+def test_a_task_whose_commit_cannot_be_had_is_told_so_whatever_kept_it(machine, tmp_path):
+    """Else nobody would move it, and it would end worker after worker."""
+    here = machine().orchestrator
+    here._bases = SharedBases(here.project, str(tmp_path / "nowhere"), tmp_path / "cache")
+    for base, reason in (
+        ("nonsense", "a bug in Cairn: ValueError: 'nonsense' is no full name of a commit"),
+        ("1f" * 20, f"The files of a task could not be fetched from {tmp_path}/nowhere."),
+    ):
+        (task,) = here.queue.put([here.queue.draft("x", CodeOrigin("file", "p.py", ASKS), base=base)])
+        with pytest.raises((ValueError, CairnError)):
+            asyncio.run(Worker(here).run_task(task.id))
+        ended = here.task(task.id)
+        assert (ended.status, ended.reason.startswith(reason)) == (TaskStatus.FAILED, True)
+
+
 # ── a worker that dies ──
 
 KILLED = """
@@ -81,6 +101,7 @@ import asyncio, os, sys
 from pathlib import Path
 from cairn.journal import Journal
 from cairn.ledger_place import LedgerFile, LedgerServer
+from cairn.worker import Worker
 from tests.unit.test_resume import QUESTIONS, Answers
 from tests.unit.test_shared_runs import Machine
 
