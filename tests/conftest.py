@@ -7,11 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.command_server import CommandServer
 
 _schemas = itertools.count(1)
 _DURATION = re.compile(r"\d[\d,]*\.\d+ (ms|s)\b")
@@ -112,14 +113,12 @@ class Screen:
 class CairnCommand:
     """Runs `cairn` in a process of its own and gives the screen; `ids` are the tasks in order of appearance."""
 
-    def __init__(self) -> None:
+    def __init__(self, commands: CommandServer | None = None) -> None:
+        self._commands = commands or CommandServer()
         self.ids: list[str] = []
 
     def __call__(self, *arguments: str, stdin: str = "", cwd: Path | None = None, env: dict[str, str] | None = None):
-        done = subprocess.run(
-            [sys.executable, "-m", "cairn", *arguments],
-            input=stdin, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, check=False,
-        )  # fmt: skip
+        done = self._commands.run(arguments, stdin=stdin, cwd=cwd, env={**os.environ, **(env or {})})
         return Screen(done.returncode, self._same(done.stdout), self._same(done.stderr))
 
     def _same(self, text: str) -> str:
@@ -132,10 +131,18 @@ class CairnCommand:
         return f"TASK{self.ids.index(found[0]) + 1}"
 
 
+@pytest.fixture(scope="session")
+def commands():
+    """Where the commands of this test process come from."""
+    server = CommandServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def cairn():
+def cairn(commands):
     """The command, as a person types it."""
-    return CairnCommand()
+    return CairnCommand(commands)
 
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
