@@ -81,7 +81,7 @@ class CommandServer:
             ours.sendall(len(asked).to_bytes(8, "big") + asked)
             told = _talk(given[1], stdin.encode(), out[0], err[0])
             code = int.from_bytes(_exactly(ours, 4), "big", signed=True)
-        texts = [each.decode().replace("\r\n", "\n").replace("\r", "\n") for each in told]
+        texts = [each.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n") for each in told]
         return subprocess.CompletedProcess(arguments, code, *texts)
 
     def close(self) -> None:
@@ -89,6 +89,9 @@ class CommandServer:
         if self._process is not None and self._link is not None:
             self._link.close()
             self._process.wait()
+
+
+COMMANDS = CommandServer()  # of this process; the fixture `commands` ends it
 
 
 def _of_start(env: Mapping[str, str]) -> dict[str, str]:

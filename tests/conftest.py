@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_server import CommandServer
+from tests.command_server import COMMANDS, CommandServer
 
 _schemas = itertools.count(1)
 _DURATION = re.compile(r"\d[\d,]*\.\d+ (ms|s)\b")
@@ -113,8 +113,8 @@ class Screen:
 class CairnCommand:
     """Runs `cairn` in a process of its own and gives the screen; `ids` are the tasks in order of appearance."""
 
-    def __init__(self, commands: CommandServer | None = None) -> None:
-        self._commands = commands or CommandServer()
+    def __init__(self, commands: CommandServer = COMMANDS) -> None:
+        self._commands = commands
         self.ids: list[str] = []
 
     def __call__(self, *arguments: str, stdin: str = "", cwd: Path | None = None, env: dict[str, str] | None = None):
@@ -131,12 +131,11 @@ class CairnCommand:
         return f"TASK{self.ids.index(found[0]) + 1}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def commands():
     """Where the commands of this test process come from."""
-    server = CommandServer()
-    yield server
-    server.close()
+    yield COMMANDS
+    COMMANDS.close()
 
 
 @pytest.fixture

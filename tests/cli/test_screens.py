@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
+from tests.command_server import COMMANDS
 from tests.conftest import Screen, tree
 
 GOOD = """\
@@ -482,8 +484,4 @@ def _printed(screen: Screen) -> str:
 
 def cairn_json(*arguments: str) -> str:
     """The exact stdout of a command with --json; ids are not renamed in it."""
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-m", "cairn", *arguments, "--json"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return COMMANDS.run([*arguments, "--json"], stdin="", cwd=None, env=os.environ).stdout

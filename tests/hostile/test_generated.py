@@ -25,6 +25,7 @@ from tests.fuzz.targets import one_input
 from tests.hostile import attacks
 from tests.hostile.attacks import SECRET, prints, workers
 from tests.hostile.programs import PATHS, Writer
+from tests.length import examples
 
 LIMITS = prints("", "").with_limits(seconds=0.5, calls=120).limits
 
@@ -80,7 +81,7 @@ def test_no_generated_program_harms_the_host(place, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200, 1_000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_generated_program_harms_the_host_many(place, data):
     check_programs(place, data)
@@ -89,7 +90,7 @@ def test_no_generated_program_harms_the_host_many(place, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100, 500), deadline=None, suppress_health_check=list(HealthCheck))
 @given(text=st.text(max_size=400))
 def test_no_text_at_all_harms_the_host(place, text):
     asyncio.run(survives(place, [text]))
@@ -103,6 +104,7 @@ TEXTS = st.one_of(
     st.text(st.characters(), max_size=5).map(lambda text: text * 500),
     st.sampled_from(["\ud800", "<coroutine object f>", "*" * 500, "{a,b}" * 60, "(" * 300, "x" * 20_000, "\0"]),
 )
+REPEATED = 2_000  # characters
 NUMBERS = st.one_of(
     st.integers(), st.floats(), st.sampled_from([10**400, -(10**4000), 2**63, math.nan, True, None, -1, 0])
 )
@@ -126,7 +128,8 @@ VALUES = st.recursive(
         st.lists(inner, max_size=4),
         st.dictionaries(st.text(max_size=5), inner, max_size=4),
         st.tuples(inner, inner),
-        st.lists(inner, max_size=2).map(lambda items: [items] * 100),
+        # A hundred times a hundred times a hundred of them took a minute, once in many runs.
+        st.lists(inner, max_size=2).map(lambda items: [items] * 100 if len(repr(items)) < REPEATED else items),
     ),
     max_leaves=8,
 )
@@ -185,7 +188,7 @@ def test_whatever_a_function_is_given_it_answers_or_raises_what_a_program_can_ca
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", declared(TaskFunctions))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60, 300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_function_is_given_many(place, name, data):
     check_call(place, name, data)
@@ -226,7 +229,7 @@ def test_what_the_fuzzer_is_given_is_harmless(place, data):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200, 1_000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=600))
 def test_what_the_fuzzer_is_given_is_harmless_many(place, data):
     one_input(place, data)

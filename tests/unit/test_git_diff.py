@@ -15,6 +15,7 @@ from cairn import git_diff
 from cairn.changes import Change, ChangeKind, ChangeSet
 from cairn.git_diff import DiffStat, FileStat
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
+from tests.length import examples
 
 CASES: dict[str, tuple[Tree, Tree]] = {
     "new": ({}, {"src/a.py": text("a\nb\n")}),
@@ -274,7 +275,7 @@ def test_git_apply_takes_any_patch(data):
 
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400, 1500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.timeout(600)
 def test_git_apply_takes_very_many_patches(data):
     before = data.draw(TREES)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cairn.ignore_rules import IgnoreRules
+from tests.length import examples
 
 
 def verdicts(text, *names, folder=False):
@@ -108,7 +109,7 @@ def test_any_line_gives_what_git_gives(line, names):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(QUICK, max_examples=3000, derandomize=False)
+@settings(QUICK, max_examples=examples(700, 3000), derandomize=False)
 @given(line=LINES, names=NAMES)
 def test_any_line_gives_what_git_gives_many_times(line, names):
     check_same_as_git(line, names)

@@ -21,6 +21,7 @@ from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_pauses import ModelPauses
 from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms
+from tests.length import examples
 
 _S = TaskStatus
 MODELS = ("", "big", "small")
@@ -303,7 +304,7 @@ class LongLife(LedgerWithCrashes):
     """The same, many times and for long."""
 
 
-LongLife.TestCase.settings = hypothesis_settings(max_examples=200, stateful_step_count=80, deadline=None)
+LongLife.TestCase.settings = hypothesis_settings(max_examples=examples(60, 200), stateful_step_count=80, deadline=None)
 
 
 @pytest.mark.slow
@@ -316,7 +317,9 @@ class LongLifeOnServer(OnServer):
     """The same on a server."""
 
 
-LongLifeOnServer.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=80, deadline=None)
+LongLifeOnServer.TestCase.settings = hypothesis_settings(
+    max_examples=examples(20, 60), stateful_step_count=80, deadline=None
+)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cairn.changes import Content, EntryKind
 from cairn.overlay import AgentFSOverlay
 from cairn.task_file import TaskFile
+from tests.length import examples
 
 PATHS = [
     "a",
@@ -35,7 +36,7 @@ PATHS = [
 ]
 CONTENTS = [b"", b"1", b"22", b"\r\n\0\xff", b"33"]
 SMALL = settings(max_examples=30, stateful_step_count=20)
-LARGE = settings(max_examples=400, stateful_step_count=50)
+LARGE = settings(max_examples=examples(100, 400), stateful_step_count=50)
 
 paths = st.sampled_from(PATHS)
 contents = st.sampled_from(CONTENTS)

@@ -36,6 +36,7 @@ from cairn.rewriting import Rewriting
 from cairn.text_merge import ClashKind
 from cairn.waiting_files import Changed, WaitingFiles
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
+from tests.length import examples
 
 LINES = "1\n2\n3\n4\n5\n6\n7\n"
 BEFORE: Tree = {
@@ -1072,7 +1073,7 @@ def test_any_changes_are_applied_and_undone_to_the_last_bit(data):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @given(data=st.data())
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_very_many_changes_are_applied_and_undone_to_the_last_bit(data):
     check_apply_and_undo(data)
 
@@ -1116,7 +1117,7 @@ def test_no_edit_of_the_user_is_lost(data):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @given(data=st.data())
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_in_very_many_cases_no_edit_of_the_user_is_lost(data):
     check_with_edits_of_the_user(data)
 

@@ -31,13 +31,14 @@ from cairn.project import Project
 from cairn.project_files import Edit
 from cairn.task_file import TaskFile
 from tests.content_trees import Tree, link, snapshot, text, write
+from tests.length import examples
 
 MOST_AT_WORK = 3
 TOKEN = re.compile(rb"[a-z]+#\d+;")
 NAMES = ("a", "b", "crlf", "open end", "d/a", "d/b", "d/e/a", "bin", "tool", "new", "d/new", "lib/new", "d", "b/below")
 FOLDERS = ("d", "d/e", "lib")
 SMALL = settings(max_examples=12, stateful_step_count=25)
-LARGE = settings(max_examples=300, stateful_step_count=60)
+LARGE = settings(max_examples=examples(80, 300), stateful_step_count=60)
 
 seeds = st.integers(0, 2**32)
 places = st.integers(0, 12)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cairn import tree_walk
 from cairn.overlay_contract import lay_out
 from cairn.tree_walk import is_ignored, is_shown_name, list_names, walk_files
+from tests.length import examples
 
 TREE = dict.fromkeys(
     [
@@ -362,7 +363,7 @@ def test_any_rules_give_what_git_gives(rules, forced):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(QUICK, max_examples=2000, derandomize=False)
+@settings(QUICK, max_examples=examples(500, 2000), derandomize=False)
 @given(rules=st.tuples(RULES, RULES, RULES), forced=FORCED)
 def test_any_rules_give_what_git_gives_many_times(rules, forced):
     check_same_as_git(rules, forced)
