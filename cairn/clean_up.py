@@ -60,10 +60,14 @@ class _Past:
 
 
 def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | None = None) -> CleanedUp:
-    """Deletes what is older than the settings under `keep` say, and reports it; with `dry_run` only reports."""
+    """Deletes what is older than the settings under `keep` say, and reports it; with `dry_run` only reports.
+
+    What lies here is as old as this machine's clock says, a task as the ledger's; an operation as the younger of both.
+    """
+    theirs = orchestrator.queue.clock() if now is None else now
     now = time.time() if now is None else now
     keep = orchestrator.settings.keep
-    before = now - keep.days * DAY
+    before, theirs = now - keep.days * DAY, theirs - keep.days * DAY
     project = orchestrator.project
     workspaces = left_over(os.environ)
     of_workspaces = sum(map(size_of, workspaces))
@@ -75,10 +79,10 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
         files_left += _left_in_store(orchestrator, now, dry_run=dry_run)
         old = [each for each in stored if each.part is Part.KEPT and each.changed_at < before]
         copies = _copies(project, old, dry_run=dry_run)
-        past = _operations(orchestrator, before=before, newest=keep.operations, dry_run=dry_run)
+        past = _operations(orchestrator, before=min(before, theirs), newest=keep.operations, dry_run=dry_run)
         if not dry_run:
-            _let_go_of_bases(orchestrator, _tasks(orchestrator, before, past.staying, dry_run=True)[0])
-        tasks, freed = _tasks(orchestrator, before, past.staying, dry_run=dry_run)
+            _let_go_of_bases(orchestrator, _tasks(orchestrator, theirs, past.staying, dry_run=True)[0])
+        tasks, freed = _tasks(orchestrator, theirs, past.staying, dry_run=dry_run)
         return CleanedUp(
             tasks=tasks,
             operations=past.operations,

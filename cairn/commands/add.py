@@ -109,6 +109,8 @@ def command(
     model = writers[0] if writers else model
     overrides: dict[str, object] = {**options, **({"model": model} if model else {})}
     with opened(chosen, console, overrides, founding=True) as orchestrator:
+        if delay is not None:  # by the clock that decides when it is over
+            terms = replace(terms, not_before=terms.not_before - time.time() + orchestrator.queue.clock())
         terms = replace(terms, after=tuple(sorted({orchestrator.task(task_id).id for task_id in after})))
         wishes = wishes_of(orchestrator, words, source, code, recipe)
         if terms.key is not None and len(wishes) > 1:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from inline_snapshot import snapshot
 
+from cairn.ledger_database import SqliteLedger
+from cairn.queue import TaskQueue
 from tests.cli.here import Here
 
 NOTHING = "submit_result('nothing', [])\n"
@@ -33,6 +37,16 @@ ID      STATUS  CHANGES  AGE  TASK
 TASK2  queued  -        N s  remove unused imports
 TASK1  queued  -        N s  add docstrings
 """)
+
+
+def test_a_delay_is_counted_by_the_ledgers_clock(here, project, monkeypatch):
+    """A server's; this machine's may be an hour ahead, and the task would wait for that too."""
+    monkeypatch.setattr(SqliteLedger, "now", lambda _ledger: time.time() - 3600)
+    assert here("add", "--delay", "10min", "add docstrings").code == 0
+
+    with TaskQueue(project / ".cairn/cairn.db") as queue:
+        (task,) = queue.tasks()
+        assert task.terms.not_before == pytest.approx(queue.clock() + 600, abs=30)
 
 
 def test_a_task_a_line_from_stdin_and_from_a_file(here, project):

@@ -67,6 +67,17 @@ def test_nothing_goes_before_its_time(made):
     assert len(tasks) == len(before[0])
 
 
+def test_how_old_a_task_is_says_the_ledgers_clock_and_not_a_machines_that_is_ahead(made, monkeypatch):
+    tasks, right = one_of_each(made), time.time()
+    monkeypatch.setattr(made.orchestrator.queue, "clock", lambda: right)
+    monkeypatch.setattr(module.time, "time", lambda: right + LATER)
+
+    done = clean_up(made.orchestrator)
+
+    assert (done.tasks, done.operations) == ((), ())
+    assert len(made.orchestrator.queue.tasks()) == len(tasks)
+
+
 def test_past_their_time_ended_tasks_go_and_open_ones_stay_with_their_undo(made, project):
     tasks = one_of_each(made)
     content = tree(project)
