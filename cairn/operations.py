@@ -82,6 +82,11 @@ class Operations:
         """What an accept took of its task's changes, in effect or not."""
         return self._project.part(number) if self.shared is None else self.shared.part(number)
 
+    def numbered(self, own: Operation) -> Operation:
+        """An operation of this clone, recorded, with the number that `every` has for it and people know."""
+        number = None if self.shared is None else self.shared.number(own.token)
+        return own if number is None else replace(own, id=number)
+
     # -- one at a time -------------------------------------------------------------------------------------------------
 
     @contextmanager

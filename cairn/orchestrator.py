@@ -846,7 +846,8 @@ class Orchestrator:
                 self.require_checks_passed(task)
             with self.operations.taking(task.id, ACCEPT, overrule=overrule) as token:
                 applied = self.project.apply(task.id, self._in_tree(task, changes), part=part, token=token)
-            return self._recorded(applied.operation), applied
+            recorded = self._recorded(applied.operation)
+            return recorded, replace(applied, operation=self.operations.numbered(applied.operation))
 
     def _in_tree(self, task: Task, changes: ChangeSet) -> ChangeSet:
         """Changes of a commit, as the files of this clone have them."""

@@ -66,6 +66,11 @@ class SharedOperations:
         (text,) = self._db.execute("SELECT part FROM operation WHERE number = ?", (number,)).rows[0]
         return Selection.joined(_parts(text) if text is not None else (), everything=text is None)
 
+    def number(self, token: str) -> int | None:
+        """That of the operation with the token; None for one that was not published."""
+        row = self._db.execute("SELECT number FROM operation WHERE token = ?", (token,)).first()
+        return None if row is None else int(row[0])
+
     def edits(self, operation: Operation) -> tuple[Edit, ...]:
         """What it did, contents included. Raises NotFound where they could not be published."""
         query = "SELECT data, object FROM operation_data WHERE token = ?"

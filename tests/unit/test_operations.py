@@ -73,6 +73,17 @@ def test_one_clone_accepts_and_the_other_finds_it_accepted(clones):
     )  # fmt: skip
 
 
+def test_an_accept_and_an_undo_name_the_number_that_every_clone_knows(clones):
+    clones.one.accept(clones.task)
+    clones.one.undo(clones.task)
+
+    task, applied = clones.two.accept(clones.now())
+
+    assert applied.operation.id == clones.one.operations.every()[-1].id == 3  # the first one of this clone
+    assert clones.two.undo(operation=3)[1].operation.id == 3
+    assert clones.one.task(task.id).status is TaskStatus.IN_REVIEW
+
+
 def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(clones):
     killed_holding(clones)
     for attempt in (clones.two.accept, clones.two.reject):
