@@ -188,7 +188,7 @@ def _engine(settings: Settings) -> Finding:
     url = settings.engine.url
     if url is None:
         return Finding("engine", State.OK, "the ledger of this project, on this machine")
-    from cairn.engines.dbos import trial
+    from cairn.engines.dbos import rights_needed, trial
 
     try:
         require_dbos()
@@ -197,6 +197,8 @@ def _engine(settings: Settings) -> Finding:
     problem = trial(dispatch_of(settings, url, "cairn_doctor"), _TRIAL_SECONDS)
     if problem:
         problem = LedgerServer(url, "doctor").without_secrets(problem)
+        if rights := rights_needed(problem, url):
+            return Finding("engine", State.NOTE, f"this role may not work here ({problem}); the rest it may", rights[0])
         fix = "Mend engine.url, or start the server; without engine.url tasks run on this machine alone."
         return Finding("engine", State.BROKEN, f"DBOS at {shown_url(url)}: {problem}", fix)
     return Finding("engine", State.OK, f"DBOS at {shown_url(url)} answers")

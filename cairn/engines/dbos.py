@@ -15,9 +15,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from cairn.engines.dbos_messages import Done, Message, Offered, Ready, Setup, Trouble, Up, Wanted, from_line, to_line
+from cairn.engines.dbos_messages import (
+    SCHEMA,
+    Done,
+    Message,
+    Offered,
+    Ready,
+    Setup,
+    Trouble,
+    Up,
+    Wanted,
+    from_line,
+    to_line,
+)
 from cairn.errors import CairnError
 from cairn.queue import Owner, TaskQueue
 from cairn.task import Task
@@ -149,6 +162,8 @@ class DbosEngine:
 
     def _restart(self) -> None:
         now = time.monotonic()
+        if rights := rights_needed(self._trouble, self._dispatch.url):
+            raise CairnError("This role may not use what hands out tasks.", f"{self._trouble.rstrip('.')}.", rights)
         if self._starts >= _FALSE_STARTS if not self._was_up else now - self._down_since > PATIENCE_SECONDS:
             raise CairnError(
                 "The engine does not run: DBOS gives up each time.",
@@ -207,6 +222,22 @@ class DbosEngine:
         self.executor = ""
         self._offers.clear()
         self._held.clear()
+
+
+def rights_needed(why: str, url: str) -> tuple[str, ...]:
+    """What to grant the URL's role where that is what keeps the engine from running; else nothing."""
+    if not why.startswith("permission denied for"):
+        return ()
+    try:
+        parts = urlsplit(url)
+        role, database = unquote(parts.username or "") or "ROLE", unquote(parts.path[1:]) or "DATABASE"
+    except ValueError:
+        role, database = "ROLE", "DATABASE"
+    tables = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA}"
+    return (
+        f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{role}"; {tables} TO "{role}";   is what a worker needs.',
+        f'GRANT CREATE ON DATABASE "{database}" TO "{role}";   too, where no worker has made that schema yet.',
+    )
 
 
 def trial(dispatch: Dispatch, seconds: float) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+SCHEMA = "cairn_engine"  # where DBOS keeps its tables, in the ledger's database
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:

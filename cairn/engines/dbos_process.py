@@ -20,9 +20,20 @@ from typing import Any, NoReturn
 from dbos import DBOS, DBOSClient, Queue, Serializer, WorkflowStatus
 from sqlalchemy.exc import ProgrammingError
 
-from cairn.engines.dbos_messages import Done, Message, Offered, Ready, Setup, Trouble, Up, Wanted, from_line, to_line
+from cairn.engines.dbos_messages import (
+    SCHEMA,
+    Done,
+    Message,
+    Offered,
+    Ready,
+    Setup,
+    Trouble,
+    Up,
+    Wanted,
+    from_line,
+    to_line,
+)
 
-SCHEMA = "cairn_engine"  # in the ledger's database
 APPLICATION = "cairn"
 VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more
 WORKFLOW = "run_task"

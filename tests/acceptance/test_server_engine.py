@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 
 from tests.acceptance.test_workers import A_WHILE, NOTHING, SPIN, all_gone, crew, family, tasks  # noqa: F401
 
 pytestmark = pytest.mark.timeout(150)  # git, two crews and a server on a busy machine
 LOADED = "print(sorted({'dbos', 'sqlalchemy'} & {name.partition('.')[0] for name in sys.modules}))"
+
+
+def sql(url, statements):
+    with psycopg.connect(url, autocommit=True) as connection:
+        answer = connection.execute(statements.encode())
+        return [row[0] for row in answer.fetchall()] if answer.description else []
 
 
 def statuses():
@@ -102,6 +110,36 @@ def test_a_server_that_is_not_there_ends_the_crew_with_its_own_words(project, cr
 
     assert "refused" in said
     assert "secret" not in said
+
+
+@pytest.mark.slow
+def test_a_role_that_may_use_the_ledger_alone_hears_what_a_worker_needs_and_works_once_it_has_that(
+    cairn, add, database_url, monkeypatch
+):
+    add(NOTHING, "one task")
+    assert cairn("work").code == 0  # as the owner, whose engine makes its tables
+    name = f"dave_{time.monotonic_ns()}"
+    (schema,) = (
+        each for each in sql(database_url, "SELECT nspname FROM pg_namespace") if re.match("cairn_[0-9a-f]{12}", each)
+    )
+    everything = "; ".join(f"GRANT ALL ON ALL {kind} IN SCHEMA {schema} TO {name}" for kind in ("TABLES", "SEQUENCES"))
+    sql(database_url, f"CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {name}; {everything}")
+    try:
+        monkeypatch.setenv("CAIRN_ENGINE_URL", database_url.replace("postgres@", f"{name}@"))
+        assert cairn("add", "--code", "-", "another", stdin=NOTHING).code == 0
+        refused = cairn("work")
+        doctor = cairn("doctor")
+        (grants,) = (line for line in refused.err.splitlines() if "USAGE ON SCHEMA" in line)
+        sql(database_url, grants.rpartition(";")[0])
+        done, ended = cairn("work"), statuses()
+    finally:
+        sql(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+    assert refused.code == 1
+    assert "This role may not use what hands out tasks." in refused.err
+    assert grants.strip() in doctor.out
+    assert doctor.code == 0, doctor.out
+    assert (done.code, ended) == (0, ["accepted", "accepted"])
 
 
 @pytest.mark.slow
