@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cairn.text_merge import Clash, Merged, Region, merge
+from cairn.text_merge import Clash, ClashKind, Merged, Region, merge
 
 BASE = b"1\n2\n3\n4\n5\n6\n7\n"
 
@@ -35,6 +35,7 @@ def test_a_clash_names_the_lines_of_the_project():
     assert clash == Clash(
         "the same lines changed on both sides: line 5 (yours) against line 4 (the task's)",
         (Region(5, b"vier\n", b"4\n", b"quatre\n", 4),),
+        kind=ClashKind.CONTENT,
     )
 
 
@@ -47,6 +48,7 @@ def test_each_region_counts_lines_of_the_project_alone():
         "the same lines changed on both sides: line 5 (yours) against lines 5-7 (the task's); "
         "line 20 (yours) against lines 22-24 (the task's)",
         (Region(5, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n", 5), Region(20, b"zwei\n", b"2\n3\n", b"deux\ntrois\nextra\n", 22)),
+        kind=ClashKind.CONTENT,
     )  # fmt: skip
 
 
@@ -56,6 +58,7 @@ def test_text_about_conflicts_is_not_taken_for_one():
     assert merge(b"x\n" + marks, b"y\n" + marks, b"z\n" + marks) == Clash(
         "the same lines changed on both sides: line 1 (yours) against line 1 (the task's)",
         (Region(1, b"y\n", b"x\n", b"z\n", 1),),
+        kind=ClashKind.CONTENT,
     )
 
 
@@ -86,8 +89,10 @@ def test_of_many_regions_a_few_are_named_and_the_others_counted():
 
 
 def test_binary_content_never_merges():
-    assert merge(b"1\n\0", b"2\n\0", b"1\n\0\n3") == Clash("binary file changed on both sides")
-    assert merge(b"1\n", b"2\n", b"9" * 9000 + b"\0") == Clash("binary file changed on both sides")
+    assert merge(b"1\n\0", b"2\n\0", b"1\n\0\n3") == Clash("binary file changed on both sides", kind=ClashKind.BINARY)
+    assert merge(b"1\n", b"2\n", b"9" * 9000 + b"\0") == Clash(
+        "binary file changed on both sides", kind=ClashKind.BINARY
+    )
 
 
 def test_without_git_it_is_a_conflict_that_says_so(monkeypatch, tmp_path):
