@@ -839,6 +839,7 @@ class Orchestrator:
         """
         require_move(task.id, task.status, TaskStatus.ACCEPTED)
         with self.project.locked():
+            self._record_what_is_done()
             require_move(task.id, self.queue.get(task.id).status, TaskStatus.ACCEPTED)
             changes, part = self._accepting(task, selection)
             require_allowed(task.id, changes, self.settings.accept.allow, allow)
@@ -956,6 +957,7 @@ class Orchestrator:
         `overrule` is as for `accept`. Raises NotFound, IllegalMove, Conflict, HeldElsewhere.
         """
         with self.project.locked():
+            self._record_what_is_done()
             if operation is not None:
                 self._require_not_accepted_since(operation)
             which = operation if operation is not None else task.id if task else None
@@ -1102,14 +1104,26 @@ class Orchestrator:
         recovered = self.project.recover()
         if recovered is not None:
             said.append(recovered.message)
-        for operation in self.project.unrecorded():
-            self._record(operation)
+        said += self._said_of_unrecorded()
         self.operations.give_back_what_came_to_nothing()
         for overruled in self.operations.acceptances.to_tell():
             said.append(self._said_of_overruled(overruled))
             self.operations.acceptances.told(overruled)
         said += [_said_of_interrupted(task) for task in self.recover_abandoned()]
         return tuple(said)
+
+    def _said_of_unrecorded(self) -> Iterator[str]:
+        """Has the ledger follow what killed commands did here. What it cannot follow yet keeps no other command."""
+        for operation in self.project.unrecorded():
+            try:
+                self._record(operation)
+            except StorageProblem:
+                raise
+            except CairnError as error:  # what comes after the task cannot be given its commit
+                what = (
+                    f"Operation {operation.id} on task {operation.task_id} is in your files and not in the ledger yet."
+                )
+                yield f"{what} {_why(error)}"
 
     def recover_abandoned(self, *, by_lease: bool = True) -> tuple[Task, ...]:
         """Running tasks whose process is gone are queued again, to go on from their journals.
@@ -1147,6 +1161,11 @@ class Orchestrator:
                 return f"in step {step} {last}" if step else "before its first program"
         return "before it began"
 
+    def _record_what_is_done(self) -> None:
+        """Before anything else is done to the files, so that it is done once. Raises what keeps the ledger from it."""
+        for operation in self.project.unrecorded():
+            self._record(operation)
+
     def _recorded(self, accept: Operation) -> Task:
         """As `_record`. Raises Conflict when the task was taken from this clone meanwhile."""
         task, overruled = self._record(accept)
@@ -1165,6 +1184,8 @@ class Orchestrator:
         in_parts = operation.partial or self.operations.accepted(task.id).parts
         whole = self._whole(task) if in_parts else ChangeSet()
         self.operations.publish_contents(family)
+        if task.base and operation.in_effect and self.operations.overruled(family) is None:  # before any may start
+            self.queue.work_after(task, self._bases.now)
         task, overruled = self.queue.database.write(lambda: self._followed(operation, family, whole))
         if overruled is None:
             self.store.note(task)

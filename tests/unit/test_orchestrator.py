@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cairn.code_generator import CodeGenerator, FileSource
-from cairn.errors import Conflict, IllegalMove, ModelCallFailed, NotFound, UsageProblem
+from cairn.errors import CairnError, Conflict, IllegalMove, ModelCallFailed, NotFound, UsageProblem
 from cairn.external_functions import function_reference
 from cairn.hunks import Selection
 from cairn.language_model import Completion
@@ -154,6 +154,45 @@ def test_an_accept_of_nothing_out_of_something_is_refused(desk, project):
 
     assert made.orchestrator.project.operations() == ()
     assert not (project / "new.txt").exists()
+
+
+class Bases:
+    """What a task that is asked for now works on, where `error` does not keep it from being published."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def now(self):
+        if self.error:
+            raise self.error
+        return "2e" * 20
+
+
+def test_an_accept_whose_followers_cannot_have_their_commit_yet_is_recorded_once_they_can(desk, project):
+    """Meanwhile every command but those that accept and take back works, and the accept is written once."""
+    made = desk()
+    orchestrator, queue, code = made.orchestrator, made.orchestrator.queue, CodeOrigin("file", "p.py", WRITES)
+    (task,) = queue.put([queue.draft("first", code, base="1f" * 20)])
+    (after,) = queue.put([queue.draft("next", code, terms=Terms(after=(task.id,)), base="1f" * 20)])
+    task = asyncio.run(Worker(orchestrator).run_task(task.id)).task
+    orchestrator._bases = Bases(CairnError("The files of this project could not be pushed to 'origin'.", "Away."))
+
+    for act in (lambda: orchestrator.accept(task), lambda: orchestrator.accept(task), orchestrator.undo):
+        with pytest.raises(CairnError, match="could not be pushed"):
+            act()
+        assert (project / "new.txt").exists()
+    (said,) = orchestrator.recover()
+    assert said == (
+        f"Operation 1 on task {task.id} is in your files and not in the ledger yet."
+        " The files of this project could not be pushed to 'origin'. Away."
+    )
+    assert orchestrator.task(task.id).status is TaskStatus.IN_REVIEW
+
+    orchestrator._bases = Bases(None)
+    assert orchestrator.recover() == ()
+    assert orchestrator.task(task.id).status is TaskStatus.ACCEPTED
+    assert orchestrator.task(after.id).base == "2e" * 20
+    assert len(orchestrator.project.operations()) == 1
 
 
 def test_accept_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_next_command(desk, project):
