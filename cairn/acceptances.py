@@ -92,6 +92,10 @@ class Acceptances:
                     raise HeldElsewhere(held)
                 self._overrule(held)
             if kind == ACCEPT:
+                for variant in self._variants_held(task_id):
+                    if not overrule:
+                        raise HeldElsewhere(variant)
+                    self._overrule(variant)
                 row = self._db.execute("SELECT status FROM task WHERE id = ?", (task_id,)).first()
                 if row is not None:
                     require_move(task_id, TaskStatus(row[0]), TaskStatus.ACCEPTED)
@@ -102,6 +106,16 @@ class Acceptances:
             )
 
         self._db.write(take)
+
+    def _variants_held(self, task_id: str) -> tuple[Acceptance, ...]:
+        """Other variants of the task that other clones are accepting: of a group one is taken, the others rejected."""
+        rows = self._db.execute(
+            "SELECT held.task, held.token, held.holder, held.kind, held.at FROM acceptance AS held"
+            " JOIN task AS other ON other.id = held.task JOIN task ON task.variant_group = other.variant_group"
+            " WHERE task.id = ? AND other.id <> task.id AND held.holder <> ? AND held.kind = ?",
+            (task_id, self.holder, ACCEPT),
+        ).rows
+        return tuple(Acceptance(*row) for row in rows)
 
     def take_from_others(self, task_id: str) -> None:
         """Whoever else holds the task does so no more, and will be told."""

@@ -922,6 +922,13 @@ class Orchestrator:
         self.store.note(again)
         return again
 
+    def _reject_variants(self, task: Task) -> None:
+        """Inside the transaction of its accept, so that no other clone can accept one of them in between."""
+        for other in self.queue.group(task.terms.group) if task.terms.group is not None else ():
+            if other.id != task.id and other.status is TaskStatus.IN_REVIEW:
+                with suppress(IllegalMove, HeldElsewhere):
+                    self.queue.move(other, TaskStatus.REJECTED, reason=instead_of(task))
+
     def _settle_variants(self, task: Task) -> None:
         """Those of an accepted task's group are rejected for it, or ended; when it is taken back, they come back."""
         others = [each for each in self.queue.group(task.terms.group or "") if each.id != task.id]
@@ -930,6 +937,8 @@ class Orchestrator:
                 if task.status is not TaskStatus.ACCEPTED:
                     if other.status is TaskStatus.REJECTED and other.reason == instead_of(task):
                         self.take_back_rejection(other)
+                elif other.status is TaskStatus.REJECTED and other.reason == instead_of(task):
+                    self.store.note(other)
                 elif other.status in {TaskStatus.QUEUED, TaskStatus.WAITING}:
                     self.cancel(other, reason=instead_of(task))
                 elif other.status is TaskStatus.IN_REVIEW or (
@@ -1208,6 +1217,8 @@ class Orchestrator:
                 task = self.queue.move(task, TaskStatus.IN_REVIEW, reason="its accept is in effect again")
             reason = "" if operation.in_effect else "its accept was taken back"
             task = self.queue.move(task, wanted, reason=reason)
+            if wanted is TaskStatus.ACCEPTED:
+                self._reject_variants(task)
         return task, None
 
     def _status_after(self, task: Task, operation: Operation, whole: ChangeSet) -> TaskStatus:

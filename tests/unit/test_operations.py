@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zlib
 from pathlib import Path
@@ -13,8 +14,10 @@ from cairn.acceptances import ACCEPT, HeldElsewhere, this_clone
 from cairn.errors import Conflict, IllegalMove, NotFound, StorageProblem
 from cairn.hunks import Selection
 from cairn.object_store import ObjectStore
-from cairn.task import TaskStatus
-from tests.clones import AFTER, BEFORE, LINES, accepts, at, files, held, in_review, made
+from cairn.task import CodeOrigin, TaskStatus, Terms
+from cairn.task_context import Asked
+from cairn.worker import Worker
+from tests.clones import AFTER, BEFORE, LINES, PROGRAM, accepts, at, files, held, in_review, made
 
 
 class Clones:
@@ -94,6 +97,36 @@ def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(
 
     assert files(clones.roots["two"]) == BEFORE
     assert clones.now().status is TaskStatus.IN_REVIEW
+
+
+def variants(clones):
+    origins = [CodeOrigin("file", "p.py", PROGRAM)] * 2
+    first, second = clones.one.submit_variants("change it", origins, options={}, asked=Asked(), terms=Terms())
+    for each in (first, second):
+        asyncio.run(Worker(clones.one).run_task(each.id))
+    return clones.one.task(first.id), clones.one.task(second.id)
+
+
+def test_while_a_variant_is_being_accepted_no_other_clone_takes_another_one(clones):
+    first, second = variants(clones)
+    clones.one.operations.acceptances.take(first.id, "0" * 16, ACCEPT)
+    with pytest.raises(HeldElsewhere, match=f"Task {first.id} is being accepted in"):
+        clones.two.accept(second)
+    assert files(clones.roots["two"]) == BEFORE
+
+    clones.two.accept(second, overrule=True)
+    assert [clones.one.task(each.id).status for each in (first, second)] == [TaskStatus.REJECTED, TaskStatus.ACCEPTED]
+
+
+def test_with_an_accept_its_variants_are_rejected_before_another_clone_can_accept_one(clones, monkeypatch):
+    first, second = variants(clones)
+    monkeypatch.setattr(clones.one, "_settle_variants", lambda task: None)  # this comes later
+    clones.one.accept(first)
+
+    with pytest.raises(IllegalMove):
+        clones.two.accept(second)
+    assert files(clones.roots["two"]) == BEFORE
+    assert clones.two.task(second.id).reason == f"{first.id} was accepted instead"
 
 
 def test_what_a_killed_command_took_is_given_back_by_the_next_one_there_and_by_no_other(clones):
