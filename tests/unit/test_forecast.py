@@ -14,6 +14,7 @@ from cairn.errors import Conflict
 from cairn.forecast import A_FOLDER_STAYS, IN_A_FOLDERS_PLACE, IS_THERE_ALREADY, Doing, ForeseenPath, foreseen_paths
 from cairn.project import Project, foreseen_in_words, require_acceptable
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write
+from tests.length import examples
 from tests.unit.test_project import AFTER, BEFORE, CHANGES
 
 
@@ -84,7 +85,7 @@ def compared(root: Path, changes: ChangeSet) -> None:
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1000), deadline=None)
 def test_what_is_foretold_is_what_happens(data):
     before = data.draw(TREES)
     after, moves = data.draw(edited(before))

@@ -29,6 +29,7 @@ from cairn.hunks import (
 )
 from cairn.line_diff import Span, split_lines
 from tests.content_trees import between, folder, link, text
+from tests.length import examples
 from tests.unit.test_hunks import applied, selections, tasks
 
 LINES = [f"{number}\n" for number in range(1, 31)]
@@ -168,7 +169,7 @@ def test_lines_that_were_accepted_before_are_as_they_are_now():
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1000), deadline=None)
 def test_any_answers_and_then_the_rest_make_the_tasks_result(data):
     before, after, changes = data.draw(tasks())
     first = data.draw(selections(changes))
@@ -190,7 +191,7 @@ def test_any_answers_and_then_the_rest_make_the_tasks_result(data):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1000), deadline=None)
 def test_all_hunks_of_a_file_show_all_of_its_differences_and_no_more(data):
     old = data.draw(st.lists(st.sampled_from("abcdef\n"), max_size=30).map("\n".join))
     new = data.draw(st.lists(st.sampled_from("abcdef\n"), max_size=30).map("\n".join))
@@ -354,7 +355,7 @@ def edits_of(draw, patch: bytes) -> bytes:
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, 2000), deadline=None)
 def test_git_applies_what_was_edited_to_the_same_result(data):
     old = "".join(f"{line}\n" for line in data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=12)))
     new = "".join(f"{line}\n" for line in data.draw(st.lists(st.integers(0, 9), max_size=12)))
@@ -380,7 +381,7 @@ def test_git_applies_what_was_edited_to_the_same_result(data):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1000), deadline=None)
 def test_edited_and_other_pieces_are_taken_and_taken_back_in_any_order(data):
     size = data.draw(st.integers(3, 30))
     old = [f"{number}\n" for number in range(size)]

@@ -35,6 +35,7 @@ from cairn.hunks import (
 from cairn.line_diff import Span
 from tests.content_trees import TREES, Tree, between, edited, folder, link, text, write
 from tests.content_trees import snapshot as tree_on_disk
+from tests.length import examples
 
 OLD = text("1\n2\n3\n4\n5\n6\n7\n8\n9\n")
 NEW = text("one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n", 0o755)
@@ -103,7 +104,7 @@ def test_pieces_of_a_renamed_file_are_taken_one_by_one():
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, 1000), deadline=None)
 def test_any_pieces_and_then_the_rest_make_the_tasks_result(data):
     before, after, changes = data.draw(tasks())
     first = data.draw(selections(changes))
@@ -121,7 +122,7 @@ def test_any_pieces_and_then_the_rest_make_the_tasks_result(data):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(70, 1000), deadline=None)
 def test_pieces_can_be_taken_and_taken_back_in_any_order(data):
     before, _, changes = data.draw(tasks())
     first = data.draw(selections(changes))
@@ -142,7 +143,7 @@ def test_pieces_can_be_taken_and_taken_back_in_any_order(data):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1000), deadline=None)
 def test_git_applies_any_pieces_and_then_the_rest(data):
     before, after, changes = data.draw(tasks())
     selection = without_clashes(changes, data.draw(selections(changes)))

@@ -15,6 +15,7 @@ from cairn.hunk_questions import Answers
 from cairn.hunks import NONE, WHOLE, Part, Pieces, Selection, Undecided, chosen, remaining, rest, step
 from cairn.project import Project
 from tests.content_trees import Tree, link, snapshot, text, write
+from tests.length import examples
 from tests.unit.test_hunk_questions import edits_of
 
 SIZE = 24
@@ -76,7 +77,7 @@ def stands(changes: ChangeSet, taken: Selection) -> Tree:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15, 200), deadline=None)
 def test_parts_are_taken_and_taken_back_in_any_order(data):
     changes = ChangeSet(tuple(sorted([data.draw(texts()), *MADE.values()], key=lambda change: change.path)))
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +105,7 @@ def test_parts_are_taken_and_taken_back_in_any_order(data):
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15, 200), deadline=None)
 def test_the_users_own_edits_stay_whatever_is_taken_or_taken_back(data):
     change = data.draw(texts())
     changes = ChangeSet((change,))
