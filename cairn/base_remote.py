@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _ADDRESS = re.compile(r"[^/]*:|\.{0,2}/")  # a URL, ssh's HOST:PATH, or a path; 
 _TO_THE_REMOTE = re.compile(r"(\b(?:https?|ftps?)://)[^/@\s]*(?:@[^/@\s]*)*@")
 _CONNECT_SECONDS = 15
 _STALLED = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60")
+_AT_ONCE = ("cannot lock ref", "reference already exists")  # another process pushes the same
+_PAUSES = (0.05, 0.2, 0.5, 1.0)
 _SETTING = 'Set engine.remote to the name of a git remote, a URL or a path: CAIRN_ENGINE_REMOTE="..."'
 
 
@@ -29,9 +32,18 @@ def publish(root: Path, base: Base, remote: str, *, seconds: float = SECONDS) ->
     The user's pre-push hook is not run: it is about branches, and may take minutes or ask. Raises CairnError.
     """
     options = ("--quiet", "--no-verify", "--no-signed", "--no-follow-tags", "--recurse-submodules=no")
+    # The name of the commit at the left, so that a ref that somebody deleted meanwhile does not matter.
+    push = ("push", *options, "--", _named(root, remote), f"{base.commit}:{base.ref}")
     try:
-        # The name of the commit at the left, so that a ref that somebody deleted meanwhile does not matter.
-        _reach(root, seconds, "push", *options, "--", _named(root, remote), f"{base.commit}:{base.ref}")
+        for pause in (*_PAUSES, None):
+            try:
+                _reach(root, seconds, *push)
+            except GitRefused as refused:
+                if pause is None or not any(sign in refused.told for sign in _AT_ONCE):
+                    raise
+                time.sleep(pause)
+            else:
+                return
     except GitRefused as refused:
         raise _not_reached(f"The files of this project could not be pushed to {shown(remote)!r}.", refused) from None
 

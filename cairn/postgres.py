@@ -290,8 +290,10 @@ class PostgresLedger:
 
     def _layout(self) -> _Layout | None:
         """None for no ledger."""
-        # A regclass of a schema that may not be looked into is an error; it has its own words.
-        if self._sent("SELECT to_regclass(?) IS NULL", (f'"{self.place.schema}".layout',)).rows[0][0]:
+        # A regclass of a schema that may not be looked into is an error; it has its own words. It is looked up in what
+        # the session remembers, which hears of a ledger that others made meanwhile when a table is opened.
+        query = "SELECT to_regclass(?) IS NULL FROM pg_catalog.pg_namespace LIMIT 1"
+        if self._sent(query, (f'"{self.place.schema}".layout',)).rows[0][0]:
             return None
         return _Layout(*self._sent("SELECT version, oldest FROM layout", ()).rows[0])
 

@@ -91,6 +91,22 @@ def test_a_tree_on_another_machine_is_what_the_user_has(cloned, remote, tmp_path
     assert run(remote, "for-each-ref", "--format=%(refname)") == base.ref  # and no branch
 
 
+def test_two_that_push_the_same_commit_at_once_both_have_it_there(cloned, remote, tmp_path):
+    (tmp_path / "here").mkdir()
+    meet = f'touch "{tmp_path}/here/$$"; until [ $(ls "{tmp_path}/here" | wc -l) -ge 2 ]; do sleep 0.01; done'
+    hook = remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{meet}\n")
+    hook.chmod(0o755)
+    base = snapshot(cloned)
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(publish, cloned, base, "origin") for _ in range(2)]:
+            each.result()
+
+    assert run(remote, "for-each-ref", "--format=%(refname)") == base.ref
+
+
 def test_publishing_again_writes_nothing_and_a_remote_keeps_only_what_is_not_dropped(cloned, remote):
     first = published(cloned)
     (remote / "objects").chmod(0o500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import random
 import selectors
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from urllib.parse import parse_qs, urlsplit
 
@@ -406,6 +408,22 @@ def test_an_earlier_ledger_is_brought_up_to_date_by_one_of_many(queue, place, da
 
     with TaskQueue(place) as again:
         assert again.get(task.id).base == ""
+    assert sql(database_url, "SELECT version, oldest FROM cairn_shop.layout") == [(VERSION, VERSION)]
+
+
+def test_of_many_that_find_no_ledger_one_makes_it(place, database_url):
+    with psycopg.connect(database_url, autocommit=True) as first:
+        key = int.from_bytes(hashlib.sha256(place.schema.encode()).digest()[:8], "big", signed=True)
+        first.execute("SELECT pg_advisory_lock(%s)", (key,))
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(lambda: opened(place).close()) for _ in range(4)]
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while sql(database_url, query) != [(4,)]:
+                assert not any(each.done() for each in waiting)
+            first.execute("SELECT pg_advisory_unlock(%s)", (key,))
+            for each in waiting:
+                each.result()
+
     assert sql(database_url, "SELECT version, oldest FROM cairn_shop.layout") == [(VERSION, VERSION)]
 
 
