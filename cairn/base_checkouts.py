@@ -194,9 +194,9 @@ class BaseCheckouts:
             return
         fetch(self._mirror, base, self._address)
         # What a killed git left; its processes are gone, or they would hold the lock.
-        (self._mirror / f"{base.ref}.lock").unlink(missing_ok=True)
+        (self._mirror / f"{_ref(base.commit)}.lock").unlink(missing_ok=True)
         (self._mirror / "packed-refs.lock").unlink(missing_ok=True)
-        self._own("update-ref", "--no-deref", base.ref, f"{base.commit}^{{commit}}", holding=lock)
+        self._own("update-ref", "--no-deref", _ref(base.commit), f"{base.commit}^{{commit}}", holding=lock)
 
     def _make_mirror(self, base: Base, lock: int) -> None:
         begun = self._folder / "mirror.tmp"
@@ -208,7 +208,7 @@ class BaseCheckouts:
 
     def _has(self, base: Base) -> bool:
         try:
-            return line(self._own("rev-parse", "--verify", "--quiet", f"{base.ref}^{{commit}}")) == base.commit
+            return line(self._own("rev-parse", "--verify", "--quiet", f"{_ref(base.commit)}^{{commit}}")) == base.commit
         except GitRefused:
             return False
 
@@ -217,7 +217,7 @@ class BaseCheckouts:
         if self._mirror.is_dir():
             with self._mirror_locked() as mirror_lock, suppress(GitRefused):
                 (self._mirror / "packed-refs.lock").unlink(missing_ok=True)
-                self._own("update-ref", "--no-deref", "-d", Base(commit).ref, holding=mirror_lock)
+                self._own("update-ref", "--no-deref", "-d", _ref(commit), holding=mirror_lock)
 
     def _clear(self, commit: str) -> None:
         """The mark goes first, so that a tree which is half removed counts as none."""
@@ -265,6 +265,11 @@ class BaseCheckouts:
             yield lock
         finally:
             os.close(lock)
+
+
+def _ref(commit: str) -> str:
+    """What keeps it in the mirror, which is one project's."""
+    return Base(commit).ref
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -33,8 +34,13 @@ class Base:
 
     @property
     def ref(self) -> str:
-        """Where its commit is kept, here and in the remote, so that no branch need have it."""
-        return f"{REFS}/{self.commit}"
+        """Where its commit is kept, here and in the remote, so that no branch need have it.
+
+        Each project of a repository has refs of its own, for it knows only of its own tasks when it lets go of one.
+        """
+        if not self.subfolder:
+            return f"{REFS}/{self.commit}"
+        return f"{REFS}/{self.commit}-{hashlib.sha256(self.subfolder.encode()).hexdigest()[:8]}"
 
 
 REFS = "refs/cairn/base"

@@ -119,6 +119,22 @@ def test_publishing_again_writes_nothing_and_a_remote_keeps_only_what_is_not_dro
     assert run(remote, "for-each-ref", "--format=%(refname)") == second.ref
 
 
+def test_what_one_project_of_a_repository_lets_go_of_another_one_still_has(cloned, remote, tmp_path):
+    """Both work on the same commit, and each knows only its own tasks."""
+    (cloned / "lib").mkdir()
+    (cloned / "lib/x.py").write_text("x\n")
+    run(cloned, "add", ".")
+    run(cloned, "commit", "-qm", "all of it")
+    bases = [snapshot(cloned / folder) for folder in ("src", "lib")]
+    for base in bases:
+        publish(cloned, base, "origin")
+    assert bases[0].commit == bases[1].commit
+
+    assert prune_remote(cloned, "origin", [bases[0]]) == 1
+    with BaseCheckouts(tmp_path / "cache", str(remote)).held(bases[1]) as root:
+        assert (root / "x.py").read_text() == "x\n"
+
+
 def test_a_remote_that_hands_out_only_refs_by_name_will_do(cloned, remote, tmp_path):
     run(remote, "config", "uploadpack.allowAnySHA1InWant", "false")
     with checkouts(tmp_path, f"file://{remote}").held(published(cloned)) as root:
@@ -135,6 +151,7 @@ def test_a_folder_of_the_repository_is_the_root_and_no_link_leads_to_it(cloned, 
 
     whole = published(cloned)
     for wrong in ("link", "none", "README.md", "src/app.py"):
+        publish(cloned, Base(whole.commit, wrong), "origin")
         with (
             pytest.raises(NotFound, match=f"has no folder {wrong}, which is the task's project"),
             at.held(Base(whole.commit, wrong)),
