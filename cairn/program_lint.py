@@ -11,6 +11,7 @@ import ast
 import builtins
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from cairn import program_hints as hints
@@ -28,6 +29,11 @@ _BLOCKS = (
 )
 
 
+# A program is judged when it is checked, before it runs, and once more by each check around these.
+_REMEMBERED = 4
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def lint(code: str, functions: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
     """Every problem found, in order of line; `functions` are the names of the functions the program is given."""
     refused = refusal(code)
@@ -69,6 +75,7 @@ def _nested_deeper(tree: ast.Module, most: int) -> ast.AST | None:
     return None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def refusal(code: str) -> tuple[Problem, ...]:
     """Why the program must not reach the compiler: too large, or nested so deep that compiling takes for ever."""
     try:
