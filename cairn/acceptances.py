@@ -6,8 +6,12 @@ killed command left belongs to its clone, whose next command settles it; another
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from cairn.ledger_database import LedgerDatabase
 from cairn.task import TaskStatus, require_move
 
 ACCEPT, UNDO = "accept", "undo"
+MARK = "clone"  # the name of the file with a clone's mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,35 @@ class HeldElsewhere(Conflict):
         self.held = held
 
 
-def this_clone(root: Path) -> str:
-    """The name of a project's folder on this machine."""
-    return f"{socket.gethostname()}:{root}"
+def this_clone(root: Path, state: Path | None) -> str:
+    """The name of a project's folder on this machine, and a mark: two machines may have one name and one path.
+
+    The mark is made at the first call, and kept in `state`; without that, or where nothing can be kept, there is none.
+    """
+    mark = "" if state is None else _kept_mark(state / MARK) or _new_mark(state / MARK)
+    return f"{socket.gethostname()}:{root}" + (f"#{mark}" if mark else "")
+
+
+def _new_mark(path: Path) -> str:
+    """That of the first of several commands, whole or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        draft.write_text(secrets.token_hex(3), encoding="ascii")
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return _kept_mark(path)
+
+
+def _kept_mark(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+    return text if re.fullmatch("[0-9a-f]{6}", text) else ""
 
 
 def holding(database: LedgerDatabase, task_id: str) -> Acceptance | None:

@@ -61,7 +61,7 @@ class Operations:
     ) -> None:
         self._project = project
         self._db = database
-        self.acceptances = Acceptances(database, this_clone(project.root))
+        self.acceptances = Acceptances(database, this_clone(project.root, project.state if shared else None))
         self.shared = SharedOperations(database, self.acceptances.holder, objects) if shared else None
 
     # -- reading -------------------------------------------------------------------------------------------------------

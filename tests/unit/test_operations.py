@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import zlib
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_one_clone_accepts_and_the_other_finds_it_accepted(clones):
     assert (held(clones.one), accepts(clones.one, task)) == (0, 1)
     (operation,) = clones.two.operations.every()
     assert (operation.task_id, operation.where, operation.paths) == (
-        task.id, this_clone(clones.roots["one"]), ("a.txt", "gone.txt", "new", "new/c.txt"),
+        task.id, clones.one.operations.acceptances.holder, ("a.txt", "gone.txt", "new", "new/c.txt"),
     )  # fmt: skip
 
 
@@ -93,7 +94,10 @@ def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(
         with pytest.raises(HeldElsewhere) as caught:
             attempt(clones.now())
         assert caught.value.exit_code == 4
-        assert f"Task {clones.task.id} is being accepted in {this_clone(clones.roots['one'])}" in caught.value.what
+        assert (
+            f"Task {clones.task.id} is being accepted in {clones.one.operations.acceptances.holder}"
+            in caught.value.what
+        )
 
     assert files(clones.roots["two"]) == BEFORE
     assert clones.now().status is TaskStatus.IN_REVIEW
@@ -154,7 +158,7 @@ def test_a_task_can_be_taken_from_a_clone_that_is_gone_and_that_one_is_told_once
     (said,) = clones.one.recover()
     assert said == (
         f"The accept of task {task.id} that was being written here was overruled from"
-        f" {this_clone(clones.roots['two'])}. Nothing of it is in your files."
+        f" {clones.two.operations.acceptances.holder}. Nothing of it is in your files."
     )
     assert clones.one.recover() == ()
     assert (files(clones.roots["one"]), files(clones.roots["two"])) == (BEFORE, AFTER)
@@ -174,7 +178,7 @@ def test_who_was_overruled_in_the_middle_is_told_and_records_no_second_accept(cl
         clones.one.accept(clones.task)
 
     assert caught.value.what.endswith("Your files here have it, the ledger does not count it.")
-    assert [each.where for each in clones.one.operations.every()] == [this_clone(clones.roots["two"])]
+    assert [each.where for each in clones.one.operations.every()] == [clones.two.operations.acceptances.holder]
     assert (accepts(clones.one, clones.task), clones.one.recover(), held(clones.one)) == (1, (), 0)
 
 
@@ -218,7 +222,7 @@ def test_a_clone_without_the_change_is_refused_with_the_reason(clones):
 
     assert str(caught.value) == (
         f"This folder does not have what operation 1, an accept of task {task.id}, did.\n"
-        f"It was done in {this_clone(clones.roots['one'])}. Nothing was written here.\n"
+        f"It was done in {clones.one.operations.acceptances.holder}. Nothing was written here.\n"
         "git pull   brings it, once it is committed and pushed there.\n"
         "cairn undo --op 1   then works."
     )
@@ -279,3 +283,13 @@ def test_without_a_name_only_this_clone_s_own_accept_is_taken_back(clones):
     with pytest.raises(NotFound, match="no accept to take back"):
         clones.two.undo()
     assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
+
+
+def test_two_machines_of_one_name_with_one_path_are_two_clones(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+
+    names = [this_clone(Path("/work/project"), tmp_path / where) for where in ("one", "two", "one")]
+
+    assert names[0] == names[2] != names[1]
+    assert names[0].startswith(f"{socket.gethostname()}:/work/project#")
