@@ -90,7 +90,7 @@ def outcome(attempt: Callable[[], object]) -> str:
     try:
         attempt()
     except HeldElsewhere as held:
-        return "held" if held.held.holder.endswith("/one") else f"held by {held.held.holder}"
+        return "held" if "/one#" in held.held.holder else f"held by {held.held.holder}"
     except CairnError as error:
         return type(error).__name__
     return "done"
