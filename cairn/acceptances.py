@@ -72,7 +72,8 @@ def this_clone(root: Path, state: Path | None) -> str:
     The mark is made at the first call, and kept in `state`; without that, or where nothing can be kept, there is none.
     """
     mark = "" if state is None else _kept_mark(state / MARK) or _new_mark(state / MARK)
-    return f"{socket.gethostname()}:{root}" + (f"#{mark}" if mark else "")
+    shown = os.fsencode(root).decode("utf-8", "backslashreplace")  # a ledger keeps text
+    return f"{socket.gethostname()}:{shown}" + (f"#{mark}" if mark else "")
 
 
 def _new_mark(path: Path) -> str:

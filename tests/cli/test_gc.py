@@ -88,6 +88,8 @@ Deleted 2 tasks, 1 operation and 1 leftover file: SIZE freed.
             "tasks": [],
             "operations": [],
             "left_over": [],
+            "workspaces": [],
+            "copies": [],
             "bytes": 0,
             "kept": [".cairn/cairn.db.damaged-20260131-154500"],
         }
@@ -119,7 +121,7 @@ def test_doctor_says_what_takes_room_and_what_was_left(project, cairn):
      .cairn has SIZE: tasks SIZE, accepts and undos SIZE, ledger SIZE, set aside SIZE, left over SIZE, other SIZE
 note    files     1 left by killed commands, SIZE: .cairn/tasks/.TASK2.db.1.2
                   cairn gc   deletes them.
-note    files     1 set aside or kept for you: .cairn/cairn.db.damaged-20260131-154500
+note    files     1 set aside: .cairn/cairn.db.damaged-20260131-154500
                   Delete them yourself when you need nothing in them any more.
 ok      budget    today 0 tokens, money 0, 0 tasks running
 """)

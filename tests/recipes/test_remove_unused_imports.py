@@ -112,7 +112,7 @@ async def test_a_name_that_another_file_takes_from_here_stays(workshop, user):
     workshop.put("test_user.py", user)
     assert await cleaned(workshop, "import os\n") == "import os\n"
     outcome = await workshop.recipe("remove_unused_imports")
-    assert outcome.summary.startswith("Nothing to do: no unused import in . can be removed safely.")
+    assert outcome.summary.startswith("Nothing to do: no unused import can be removed safely.")
     assert "because another file takes the name from there" in outcome.summary
 
 

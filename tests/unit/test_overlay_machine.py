@@ -318,6 +318,8 @@ class OverlayMachine(RuleBasedStateMachine):
         place = Path(os.path.realpath(self.copy / path))
         if not place.is_relative_to(self.copy):
             raise PermissionError
+        if place.is_symlink():  # it goes round through a folder that is not there
+            raise OSError(errno.ELOOP, "it leads to itself")
         return place
 
     def at_itself(self, path):
