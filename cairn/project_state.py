@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cairn import tree_walk
-from cairn.git_repository import git_environment
+from cairn.errors import CairnError
+from cairn.git_process import GitRefused, git
 from cairn.project_path import is_reserved
 
 READ_MOST = 1_000_000  # bytes of a changed file, beyond which its size and times must do
@@ -59,20 +59,10 @@ def _figure(path: str, told: bytes) -> int:
 
 def _git(root: Path) -> bytes | None:
     """Its index below a folder, with marks for what differs on the disk, and what is there besides."""
-    command = ["git", "-c", "core.fsmonitor=false", "ls-files", *_ASKED]
-    environment = {**git_environment(), "GIT_OPTIONAL_LOCKS": "0"}
-    with suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run(
-            command,
-            cwd=root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        return done.stdout if done.returncode == 0 else None
-    return None
+    try:
+        return git(root, "ls-files", *_ASKED, seconds=_SECONDS)
+    except (GitRefused, CairnError, OSError):
+        return None
 
 
 def _by_content(root: Path, told: bytes) -> Iterator[tuple[str, int]]:
