@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from cairn.errors import UsageProblem
 
 SCHEMES = ("postgresql", "postgres")
-_PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 HIDDEN = "***"
 
 
@@ -35,7 +35,7 @@ class LedgerServer:
     project: str
 
     def __post_init__(self) -> None:
-        if not _PROJECT.fullmatch(self.project):
+        if not PROJECT_NAME.fullmatch(self.project):
             raise UsageProblem(
                 f"'{self.project}' cannot be a project's name on a server.",
                 "It has up to 48 small letters, digits, - and _, and begins with a letter or digit.",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 
 from cairn.errors import UsageProblem
 from cairn.git_process import GitRefused, git, line, problem
 from cairn.git_snapshot import no_repository
+from cairn.ledger_place import PROJECT_NAME
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _FILE = "project-name"
 _DIGITS = 12
 _SET_IT = 'CAIRN_ENGINE_PROJECT="some-name"   or engine.project in the settings names it.'
@@ -27,7 +26,7 @@ def project_name(root: Path, state: Path, given: str | None) -> str:
     Raises UsageProblem where it has to be set: no repository, no commit yet, a shallow clone.
     """
     if given:
-        if not NAME.fullmatch(given):
+        if not PROJECT_NAME.fullmatch(given):
             raise UsageProblem(
                 f"{given!r} cannot be a project's name.",
                 "It has 1 to 48 small letters a-z, digits, _ and -, and begins with a letter or digit.",
@@ -79,7 +78,7 @@ def _kept(path: Path) -> str | None:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return text if NAME.fullmatch(text) else None
+    return text if PROJECT_NAME.fullmatch(text) else None
 
 
 def _keep(path: Path, name: str) -> None:
