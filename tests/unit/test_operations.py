@@ -289,7 +289,7 @@ def test_two_machines_of_one_name_with_one_path_are_two_clones(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
 
-    names = [this_clone(Path("/work/project"), tmp_path / where) for where in ("one", "two", "one")]
+    names = [this_clone(Path("/srv/project"), tmp_path / where) for where in ("one", "two", "one")]
 
     assert names[0] == names[2] != names[1]
-    assert names[0].startswith(f"{socket.gethostname()}:/work/project#")
+    assert names[0].startswith(f"{socket.gethostname()}:/srv/project#")

@@ -36,8 +36,9 @@ def test_what_its_owner_may_not_enter_is_deleted_too():
         top.chmod(0o777)
 
         def make_and_remove() -> None:
-            (top / "place/work/incompat/volatile").mkdir(parents=True)
-            (top / "place/work/incompat/volatile/dirty").touch()
+            volatile = top.joinpath("place", "work", "incompat", "volatile")  # overlayfs's own, with modes of its own
+            volatile.mkdir(parents=True)
+            (volatile / "dirty").touch()
             (top / "place/closed").mkdir()
             (top / "place/closed/link").symlink_to(top)
             for folder in ("work/incompat/volatile", "work/incompat", "work", "closed"):
