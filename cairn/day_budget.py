@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
 
-from cairn.ledger_database import opened
+from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
 
@@ -70,7 +69,7 @@ def day_of(now: float) -> tuple[float, float]:
     return start, end
 
 
-class DayBudget:
+class DayBudget(LedgerTables):
     """The day's spending of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
     def __init__(
@@ -82,22 +81,10 @@ class DayBudget:
         rates: Rates | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
+        super().__init__(ledger, script=SCHEMA, clock=clock)
         self.ceilings = ceilings
         self._rates = rates or Rates()
         self._owner = owner
-        self._db = opened(ledger, create=False)
-        self._db.ensure(SCHEMA)
-        self.clock = clock or self._db.now
-
-    def close(self) -> None:
-        """Releases the ledger."""
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     def reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
         """Room for one call, its answer as long as wanted or as there is room for."""

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from cairn.errors import StorageProblem
-from cairn.ledger_database import opened
+from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.queue import Owner
 
@@ -48,31 +48,19 @@ class SeenCrew:
         return now - self.beat_at < SILENT_SECONDS and not self.owner.is_gone()
 
 
-class Fleet:
+class Fleet(LedgerTables):
     """The crews of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
     def __init__(self, ledger: Path | LedgerPlace, *, clock: Callable[[], float] | None = None) -> None:
-        self._db = opened(ledger, create=False)
-        self._db.ensure(_TABLE)
-        self._clock = clock or self._db.now
-
-    def close(self) -> None:
-        """Releases the ledger."""
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
+        super().__init__(ledger, script=_TABLE, clock=clock)
 
     def now(self) -> float:
         """By the clock that beats are written with."""
-        return self._clock()
+        return self.clock()
 
     def beat(self, crew: SeenCrew) -> None:
         """The crew is there, and is as it says. Those that fell silent long ago are forgotten."""
-        now = self._clock()
+        now = self.clock()
         members = json.dumps([str(each) for each in crew.members])
 
         def say() -> None:
@@ -101,7 +89,7 @@ class Fleet:
 
     def executors(self) -> tuple[str, ...]:
         """The names that crews who are there have to their engines."""
-        now = self._clock()
+        now = self.clock()
         return tuple(crew.executor for crew in self.crews() if crew.executor and crew.is_there(now))
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from cairn.errors import UsageProblem
 from cairn.ledger_answer import Answer, Values
@@ -154,3 +154,32 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+class LedgerTables:
+    """What is kept in a ledger beside its tasks, over a connection of its own: the base of whatever keeps some.
+
+    `script` has the tables that it brings itself. Without a `clock` it goes by the one that all who use the ledger share.
+    """
+
+    def __init__(
+        self, ledger: Path | LedgerPlace, *, script: str = "", clock: Callable[[], float] | None = None
+    ) -> None:
+        self._db = opened(ledger, create=False)
+        self.clock = clock or self._db.now
+        if script:
+            try:
+                self._db.ensure(script)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def close(self) -> None:
+        """Releases the ledger."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from cairn.errors import CairnError, ModelCallFailed, ModelUnavailable
-from cairn.ledger_database import opened
+from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.task_holds import PAUSES, Pause
 
@@ -25,32 +24,21 @@ def concerns_all_tasks(error: BaseException) -> bool:
     return isinstance(error, ModelUnavailable) or (isinstance(error, ModelCallFailed) and error.no_quota)
 
 
-class ModelPauses:
+class ModelPauses(LedgerTables):
     """The pauses of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
     def __init__(
         self, ledger: Path | LedgerPlace, first_seconds: float, *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._db = opened(ledger, create=False)
+        super().__init__(ledger, clock=clock)
         self._first = first_seconds
-        self._clock = clock or self._db.now
-
-    def close(self) -> None:
-        """Releases the ledger."""
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     def begin(self, model: str, error: CairnError) -> Pause:
         """The model is asked no more for a while, longer each time in a row."""
         return self._db.write(partial(self._begin, model, error))
 
     def _begin(self, model: str, error: CairnError) -> Pause:
-        now = self._clock()
+        now = self.clock()
         row = self._db.execute("SELECT until, failures, reason FROM pause WHERE model = ?", (model,)).first()
         if row is not None and row[0] > now:  # a call that was under way when another one failed
             return Pause(model, row[0], row[2], row[1])
@@ -74,7 +62,7 @@ class ModelPauses:
     def of(self, model: str) -> Pause | None:
         """The model's pause while it lasts; None for a model that may be asked."""
         found = next((pause for pause in self.every() if pause.model == model), None)
-        return found if found is not None and found.until > self._clock() else None
+        return found if found is not None and found.until > self.clock() else None
 
     def every(self) -> tuple[Pause, ...]:
         """All of them, those too that one task is about to end."""
