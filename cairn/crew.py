@@ -19,11 +19,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cairn import __version__
-from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
+from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line
 from cairn.engines.chosen import chosen_engine
 from cairn.errors import CairnError, IllegalMove, Interrupted, StorageProblem
 from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
 from cairn.ledger_watch import LedgerWatch
+from cairn.message_lines import to_line
 from cairn.queue import Owner, Variants, Wanted
 from cairn.task import Task, TaskStatus
 

@@ -16,9 +16,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_line, to_line
+from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_line
 from cairn.errors import CairnError, IllegalMove
 from cairn.journal import TakenOver
+from cairn.message_lines import to_line
 from cairn.orchestrator import RELEASED, Orchestrator
 from cairn.progress_lines import ProgressLines
 from cairn.project import Project

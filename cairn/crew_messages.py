@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from cairn.message_lines import parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,7 @@ Message = RunTask | StopNow | Ready | Told | TaskEnded
 _KINDS: dict[str, type[Message]] = {each.__name__: each for each in (RunTask, StopNow, Ready, Told, TaskEnded)}
 
 
-def to_line(message: Message) -> bytes:
-    """One line, its newline included."""
-    return json.dumps([type(message).__name__, asdict(message)]).encode() + b"\n"
-
-
 def from_line(line: bytes) -> Message:
-    """The reverse of `to_line`."""
-    kind, values = json.loads(line)
+    """The message that `to_line` made it of."""
+    kind, values = parts_of(line)
     return _KINDS[kind](**values)

@@ -29,9 +29,9 @@ from cairn.engines.dbos_messages import (
     Up,
     Wanted,
     from_line,
-    to_line,
 )
 from cairn.errors import CairnError
+from cairn.message_lines import to_line
 from cairn.queue import Owner, TaskQueue
 from cairn.task import Task
 

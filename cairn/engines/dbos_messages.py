@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from cairn.message_lines import parts_of
 
 SCHEMA = "cairn_engine"  # where DBOS keeps its tables, in the ledger's database
 
@@ -69,14 +70,9 @@ Message = Setup | Wanted | Done | Up | Offered | Trouble
 _KINDS: dict[str, type[Message]] = {each.__name__: each for each in (Setup, Wanted, Done, Up, Offered, Trouble)}
 
 
-def to_line(message: Message) -> bytes:
-    """One line, its newline included."""
-    return json.dumps([type(message).__name__, asdict(message)]).encode() + b"\n"
-
-
 def from_line(line: bytes) -> Message:
-    """The reverse of `to_line`."""
-    kind, values = json.loads(line)
+    """The message that `to_line` made it of."""
+    kind, values = parts_of(line)
     if kind == Wanted.__name__:
         ready = tuple(Ready(**each) for each in values["ready"])
         return Wanted(ready, values["room"], tuple(values["executors"]))

@@ -31,8 +31,8 @@ from cairn.engines.dbos_messages import (
     Up,
     Wanted,
     from_line,
-    to_line,
 )
+from cairn.message_lines import to_line
 
 APPLICATION = "cairn"
 VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more

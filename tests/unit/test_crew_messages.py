@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cairn.crew_messages import Ready, RunTask, StopNow, TaskEnded, Told, from_line, to_line
+from cairn.crew_messages import Ready, RunTask, StopNow, TaskEnded, Told, from_line
+from cairn.message_lines import to_line
 
 
 @pytest.mark.parametrize(
