@@ -159,7 +159,7 @@ def _version(db: sqlite3.Connection) -> int:
 class LedgerTables:
     """What is kept in a ledger beside its tasks, over a connection of its own: the base of whatever keeps some.
 
-    `script` has the tables that it brings itself. Without a `clock` it goes by the one that all who use the ledger share.
+    `script` has the tables that it brings itself. Without a `clock` it goes by the one that all users share.
     """
 
     def __init__(
