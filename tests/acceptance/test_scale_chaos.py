@@ -1,6 +1,7 @@
 """Workers on several machines killed at random, their clocks set wrong, Postgres restarted: nothing lost or done twice.
 
-python -m tests.acceptance.test_scale_chaos 10000   runs it for long and prints what happened.
+python -m tests.acceptance.test_scale_chaos 10000        runs it for long and prints what happened.
+python -m tests.acceptance.test_scale_chaos 10000 1800   for so many seconds at most: what is queued then is cancelled.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from cairn.errors import CairnError
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import Wanted
@@ -30,6 +32,7 @@ from tests.postgres_server import PostgresServer
 
 MACHINES = 4
 FILES = 3
+ENDS = (TaskStatus.ACCEPTED, TaskStatus.CANCELLED)
 PROGRAM = """n = REQUEST
 for i in range(3):
     write_file(f'made/{n}-{i}.txt', f'{n} {i}\\n')
@@ -172,8 +175,11 @@ def accepting(root: Path, url: str, stop: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float) -> Counter[str]:
-    """Runs the tasks and accepts them from two clones, while everything is killed; what happened how often."""
+def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float, may_cancel: bool = False) -> Counter[str]:
+    """Runs the tasks and accepts them from two clones, while everything is killed; what happened how often.
+
+    After `longest_seconds` the tasks that are still queued are cancelled with `may_cancel`; else that is a failure.
+    """
     server = PostgresServer()
     url = server.new_database()
     rng = random.Random(seed)
@@ -192,7 +198,9 @@ def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float) -> Cou
             while orchestrator.queue.listed(
                 Wanted((TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.IN_REVIEW)), limit=1
             )[0]:
-                assert time.monotonic() < ends, f"it never came to an end: {fleet.killed}"
+                if time.monotonic() > ends:
+                    assert may_cancel, f"it never came to an end: {fleet.killed}"
+                    cancel_queued(orchestrator)
                 fleet.tend()
                 time.sleep(rng.uniform(0.5, 2.0))
                 fleet.kill_one()
@@ -209,7 +217,7 @@ def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float) -> Cou
             told, _ = process.communicate(timeout=60)
             fleet.killed["accepted"] += int(told)
         fleet.end()
-        require_whole(folder, url, tasks)
+        fleet.killed["cancelled"] = require_whole(folder, url, tasks)
     finally:
         for process in acceptors:
             process.kill()
@@ -220,12 +228,23 @@ def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float) -> Cou
     return fleet.killed
 
 
-def require_whole(folder: Path, url: str, tasks: int) -> None:
-    """Fails unless each task came to review and was accepted once, its files in one clone, with each call once."""
+def cancel_queued(orchestrator: Orchestrator) -> None:
+    for task in orchestrator.queue.tasks([TaskStatus.QUEUED]):
+        with contextlib.suppress(CairnError):  # it has started meanwhile, or the server is being restarted
+            orchestrator.cancel(task)
+
+
+def require_whole(folder: Path, url: str, tasks: int) -> int:
+    """Fails unless each task came to review and was accepted once, its files in one clone, with each call once.
+
+    How many were cancelled instead.
+    """
     with clone_of(folder / "clone", url) as orchestrator:
-        every = orchestrator.queue.tasks()
-        others = [(task.id, task.status, task.reason) for task in every if task.status is not TaskStatus.ACCEPTED]
-        assert (len(every), others) == (tasks, []), (len(every), others)
+        known = orchestrator.queue.tasks()
+        every = [task for task in known if task.status is TaskStatus.ACCEPTED]
+        cancelled = sum(task.status is TaskStatus.CANCELLED for task in known)
+        others = [(task.id, task.status, task.reason) for task in known if task.status not in ENDS]
+        assert (len(known), others) == (tasks, []), (len(known), others)
         for task in every:
             became = Counter(event.became for event in orchestrator.queue.events(task.id))
             assert (became[TaskStatus.IN_REVIEW], became[TaskStatus.ACCEPTED]) == (1, 1), task
@@ -233,8 +252,11 @@ def require_whole(folder: Path, url: str, tasks: int) -> None:
             assert calls == ["write_file"] * FILES + ["submit_result"], task
     made = [{path.name for path in (folder / name / "made").glob("*")} for name in ("clone", "other")]
     assert made[0] & made[1] == set()
-    assert made[0] | made[1] == {f"{n}-{i}.txt" for n in range(tasks) for i in range(FILES)}
+    assert made[0] | made[1] == {
+        f"{task.request.removeprefix('task ')}-{i}.txt" for task in every for i in range(FILES)
+    }
     assert b"Traceback" not in (folder / "errors.txt").read_bytes()
+    return cancelled
 
 
 @pytest.mark.slow
@@ -249,8 +271,9 @@ def test_nothing_is_lost_or_done_twice_on_several_machines(tmp_path):
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    longest = float(sys.argv[2]) if len(sys.argv) > 2 else 4 * 3600
     place = Path(tempfile.mkdtemp(prefix="cairn-chaos-"))
     begun = time.monotonic()
-    what = chaos(place, count, seed=random.randrange(1000), longest_seconds=4 * 3600)
+    what = chaos(place, count, seed=random.randrange(1000), longest_seconds=longest, may_cancel=len(sys.argv) > 2)
     print(f"{count} tasks in {time.monotonic() - begun:.0f} s: {dict(what)}")
     shutil.rmtree(place)
