@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cairn.checked_programs import CheckedPrograms, CheckOf, shared_verdicts
 from cairn.dump_key import dump_key
 from cairn.held_worker import HeldWorker, StateLost
 from cairn.open_files import make_room
@@ -56,12 +57,15 @@ INTERRUPT_SECONDS = 0.5  # Ctrl-C kills the worker at once; our own cancellation
 class AgentExecutor:
     """Opens conversations with the sandbox under one set of limits. It holds nothing between them.
 
-    All of a process share one pool of workers, unless another one is given.
+    All of a process share one pool of workers and what is known of checked programs, unless others are given.
     """
 
-    def __init__(self, limits: Limits | None = None, *, pool: WorkerPool | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, pool: WorkerPool | None = None, verdicts: CheckedPrograms | None = None
+    ) -> None:
         self.limits = limits or Limits()
         self._pool = pool
+        self._verdicts = shared_verdicts() if verdicts is None else verdicts
 
     @asynccontextmanager
     async def session(
@@ -72,18 +76,19 @@ class AgentExecutor:
         seed: int = 0,
         dumps: DumpStore | None = None,
         rebuild: Rebuild | None = None,
+        will_be_new: bool = True,
     ) -> AsyncIterator[ExecutionSession]:
         """Variables live from program to program inside. `now` and `seed` are the clock and chance programs see.
 
         `dumps` keeps the state while another session has the worker; without it this process does. Should it get
-        lost, `rebuild` runs the earlier programs again.
+        lost, `rebuild` runs the earlier programs again. `will_be_new`: the programs are yet to be written, so the type
+        checker is loaded meanwhile.
         """
         make_room()
         conditions = Conditions(functions.stubs, self.limits, now or datetime.now(UTC), seed)
-        session = ExecutionSession(
-            self.limits, functions, conditions, self._pool or shared_pool(), dumps or MemoryDumps(), rebuild
-        )
-        session.open()
+        parts = self._pool or shared_pool(), dumps or MemoryDumps(), self._verdicts
+        session = ExecutionSession(self.limits, functions, conditions, *parts, rebuild)
+        session.open(check_soon=will_be_new or not self._verdicts)
         try:
             yield session
         finally:
@@ -132,6 +137,7 @@ class ExecutionSession:
         conditions: Conditions,
         pool: WorkerPool,
         dumps: DumpStore,
+        verdicts: CheckedPrograms,
         rebuild: Rebuild | None = None,
     ) -> None:
         self.limits = limits
@@ -141,6 +147,7 @@ class ExecutionSession:
         self._allowance = Allowance(limits)
         self._held = HeldWorker(pool, self._start_worker, conditions, dumps)
         self._dumps = dumps
+        self._verdicts = verdicts
         self._conversation = Conversation()
         self._gone: frozenset[str] = frozenset()
         self._rebuild = rebuild
@@ -151,9 +158,9 @@ class ExecutionSession:
 
     # ── opening and closing ──
 
-    def open(self) -> None:
+    def open(self, *, check_soon: bool = True) -> None:
         """Starts a worker in the background if one may be: it is ready before a model has written a program."""
-        self._held.warm()
+        self._held.warm(check_soon=check_soon)
 
     def _start_worker(self) -> SandboxWorker:
         stubs = self._conversation.stubs(self._functions.stubs)
@@ -231,30 +238,47 @@ class ExecutionSession:
     async def check(self, code: str) -> tuple[Problem, ...]:
         """Every reason why the program would not run as it is written; nothing of it runs."""
         async with self._taking_turns():
-            beyond = beyond_limits(code, self.limits)
-            return beyond or await self._check(rewritten(code, self._functions.names))
+            said = self._known(code)
+            beyond = beyond_limits(code, self.limits) if said is None else ()
+            return beyond or await self._check(code, said or self._rewritten(code))
 
-    async def _check(self, said: Rewritten) -> tuple[Problem, ...]:
-        code = said.text
-        if code == self._conversation.checked:
+    def _rewritten(self, code: str) -> Rewritten:
+        return rewritten(code, self._functions.names)
+
+    def _known(self, code: str) -> Rewritten | None:
+        """The program as it runs, if this very check was made before, in a fresh sandbox, and found nothing."""
+        return self._verdicts.find(self._check_of(code))
+
+    def _check_of(self, code: str) -> CheckOf:
+        return CheckOf.of(code, self._functions.names, self._functions.stubs, self.limits)
+
+    async def _check(self, written: str, said: Rewritten) -> tuple[Problem, ...]:
+        if said.text == self._conversation.checked:
             return ()
-        refused = refusal(code)
-        if refused:
-            return refused
-        found = lint(code, self._functions.names)
-        began = time.monotonic()
-        told = await self._checked(said)
-        if told == UNCHECKABLE and time.monotonic() - began < CHECK_SECONDS:  # its worker was ended by somebody else
-            told = await self._checked(said)
-        problems = _merged(found, tuple(self._explained(problem) for problem in told))
+        problems = await self._found(said, known=self._known(written) == said)
         if not problems:
-            self._conversation.checked = code
+            self._conversation.checked = said.text
+            if self._conversation.is_new:  # nothing fed before had a part in it
+                self._verdicts.keep(self._check_of(written), said)
         return problems
 
-    async def _checked(self, said: Rewritten) -> tuple[Problem, ...]:
+    async def _found(self, said: Rewritten, *, known: bool) -> tuple[Problem, ...]:
+        """What is wrong with it. One that is `known` to pass in a fresh sandbox is only compiled in such a one."""
+        refused = () if known else refusal(said.text)
+        if refused:
+            return refused
+        found = () if known else lint(said.text, self._functions.names)
+        began = time.monotonic()
+        told = await self._checked(said, known=known)
+        if told == UNCHECKABLE and time.monotonic() - began < CHECK_SECONDS:  # its worker was ended by somebody else
+            told = await self._checked(said, known=known)
+        return _merged(found, tuple(self._explained(problem) for problem in told))
+
+    async def _checked(self, said: Rewritten, *, known: bool) -> tuple[Problem, ...]:
         worker = await self._ready()
+        known = known and self._conversation.is_new  # making it ready may have run earlier programs again
         try:
-            work = in_thread(lambda: self._conversation.check(worker, said, self._functions.names))
+            work = in_thread(lambda: self._conversation.check(worker, said, self._functions.names, known=known))
             await settled_or_cancelled(work, worker.kill, CHECK_SECONDS)
             return work.result()
         finally:
@@ -271,13 +295,14 @@ class ExecutionSession:
     async def execute(self, code: str, *, step: int = 1) -> ExecutionResult:
         """Runs the program to its end, its submission, or the host's. Raises only what is not the program's doing."""
         async with self._taking_turns():
-            if beyond := beyond_limits(code, self.limits):
+            said = self._known(code)
+            if said is None and (beyond := beyond_limits(code, self.limits)):
                 return _refused(beyond)
-            said = rewritten(code, self._functions.names)
-            problems = await self._check(said)
+            said = said or self._rewritten(code)
+            problems = await self._check(code, said)
             worker = await self._ready()
             if not problems and said.text != self._conversation.checked:  # the checked worker died meanwhile
-                problems = await self._check(said)
+                problems = await self._check(code, said)
                 worker = await self._ready()
             if self._refused is not None:
                 refused, self._refused = self._refused, None

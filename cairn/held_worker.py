@@ -52,14 +52,18 @@ class HeldWorker:
 
     # ── taking it up ──
 
-    def warm(self) -> None:
-        """Starts it in the background if a seat is free, so that it is ready before a model has written a program."""
+    def warm(self, *, check_soon: bool = True) -> None:
+        """Starts it in the background if a seat is free, so that it is ready before a model has written a program.
+
+        `check_soon`: with its type checker loaded, which takes longer than the start.
+        """
         if not self._pool.take_free(self):
             return
 
         def start() -> SandboxWorker:
             worker = self._start()
-            worker.warm()
+            if check_soon:
+                worker.warm()
             return worker
 
         self._opening = in_thread(start)

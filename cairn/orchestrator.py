@@ -590,7 +590,12 @@ class Orchestrator:
             dumps = MemoryDumps() if work.file.is_published else TaskDumps(work.file, work.journal)
             talks: list[Conversation] = []  # the session is made before its conversation, which can rebuild it
             async with AgentExecutor(limits).session(
-                functions, now=seen.now, seed=seen.seed, dumps=dumps, rebuild=lambda _session: talks[0].rebuild()
+                functions,
+                now=seen.now,
+                seed=seen.seed,
+                dumps=dumps,
+                rebuild=lambda _session: talks[0].rebuild(),
+                will_be_new=source.answers,
             ) as session:
                 context = GenerationContext(
                     check=session.check,

@@ -45,6 +45,11 @@ class Conversation:
         return conversation
 
     @property
+    def is_new(self) -> bool:
+        """True while no program has left anything that a check of the next one would know."""
+        return not self.names and not self._texts
+
+    @property
     def feeds(self) -> int:
         """The number that the sandbox gave the last program."""
         return self._feeds
@@ -63,14 +68,19 @@ class Conversation:
         """What the worker's checker must know."""
         return f"{STUBS}\ndef {self.gate}() -> None: ...\n{functions}"
 
-    def check(self, worker: SandboxWorker, said: Rewritten, functions: frozenset[str]) -> tuple[Problem, ...]:
-        """Compiles and type-checks behind a gate: a call that suspends before the first line, and is never answered."""
+    def check(
+        self, worker: SandboxWorker, said: Rewritten, functions: frozenset[str], *, known: bool = False
+    ) -> tuple[Problem, ...]:
+        """Compiles and type-checks behind a gate: a call that suspends before the first line, and is never answered.
+
+        One that is `known` to pass is only compiled, so that the sandbox is afterwards as it is after any check.
+        """
         from pydantic_monty import MontyCrashedError, MontyTypingError
 
         code = said.text
         try:
             self._supply(worker, said)
-            report = self._gated(worker, code, skip_type_check=False)
+            report = self._gated(worker, code, skip_type_check=known)
         except MontyTypingError as error:
             problems = type_problems(error.display(), parse(code), functions, shift=1)
             if problems:
