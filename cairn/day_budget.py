@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cairn.ledger_database import LedgerTables
+from cairn.ledger_database import LedgerTables, over_before
 from cairn.ledger_place import LedgerPlace
 from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
 
@@ -148,7 +148,7 @@ class DayBudget(LedgerTables):
 
     def _forget(self) -> None:
         now = self.clock()
-        self._db.execute(_DEAD, (now,))
+        self._db.execute(_DEAD, (over_before(self._db, now),))
         self._db.execute("DELETE FROM spending WHERE at < ?", (now - KEPT_DAYS * 86_400,))
 
     def _meter(self) -> Meter:

@@ -21,6 +21,7 @@ from cairn.ledger_schema import VERSION, require_known, scripts, statements
 from cairn.sqlite_file import connect, transaction, translate_errors
 
 PAGE_BYTES = 1024
+RETURN_SECONDS = 10.0  # after a server's return, for those whose leases ran out while it was away
 T = TypeVar("T")
 
 
@@ -62,7 +63,10 @@ class LedgerDatabase(Protocol):
         ...
 
     def serves_since(self) -> float:
-        """Since when it answers, by its clock: nobody could renew a lease before. 0 where it always does."""
+        """Since when it answers, by its clock, as far as this connection knows. 0 where it always does.
+
+        Perhaps nobody could renew a lease before.
+        """
         ...
 
     def close(self) -> None:
@@ -83,6 +87,11 @@ def opened(ledger: Path | LedgerPlace, *, create: bool = True) -> LedgerDatabase
             fix="pip install 'cairn[scale]'",
         ) from None
     return PostgresLedger(place)
+
+
+def over_before(database: LedgerDatabase, now: float) -> float:
+    """Leases that ended before then are over. None is when a server has just come back and holders renew theirs."""
+    return 0.0 if abs(now - database.serves_since()) < RETURN_SECONDS else now
 
 
 class SqliteLedger:

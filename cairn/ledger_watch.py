@@ -46,7 +46,11 @@ class LedgerWatch:
 
     def __init__(self, ledger: Path | LedgerPlace, *, told: bool = sys.platform == "linux") -> None:
         self.selector = selectors.DefaultSelector()
-        self._commits = _commits(place_of(ledger), self.selector, told=told)
+        try:
+            self._commits = _commits(place_of(ledger), self.selector, told=told)
+        except BaseException:
+            self.selector.close()
+            raise
 
     def close(self) -> None:
         """Releases everything."""

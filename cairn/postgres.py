@@ -83,6 +83,9 @@ class PostgresLedger:
         self._turn = threading.RLock()  # a lease is renewed in another thread than its task runs in
         self._open_in: int | None = None  # the thread that is in a change
         self._is_closed = False
+        self._was_there = False  # the ledger: before, it is no loss
+        self._since: float | None = None
+        self._was_lost = False
         self._parts = 0
         self._ahead, self._compared = 0.0, float("-inf")  # the server's clock, as seen by this machine's monotonic one
         self._connection = _first_connection(place)
@@ -91,6 +94,7 @@ class PostgresLedger:
         except BaseException:
             self._connection.close()
             raise
+        self._was_there = True
 
     def execute(self, statement: str, values: Values = ()) -> Answer:
         """Outside of `write`, what only reads is read again after a loss, and everything else is a `write`."""
@@ -141,8 +145,14 @@ class PostgresLedger:
         return self._ahead + time.monotonic()
 
     def serves_since(self) -> float:
-        """When the server was started, by its clock."""
-        return float(self.execute("SELECT extract(epoch FROM pg_postmaster_start_time())::float8").rows[0][0])
+        """When the server was started, or was found again after this connection was lost; asked once for each."""
+        if self._since is None:
+            start, there = self.execute(
+                "SELECT extract(epoch FROM pg_postmaster_start_time())::float8,"
+                " extract(epoch FROM clock_timestamp())::float8"
+            ).rows[0]
+            self._since = float(there if self._was_lost else start)
+        return self._since
 
     def close(self) -> None:
         """Leaves the server."""
@@ -185,11 +195,12 @@ class PostgresLedger:
         if not self._connection.closed:
             return
         self._connection = _connection(self.place)
-        self._compared = float("-inf")
+        self._compared, self._since, self._was_lost = float("-inf"), None, True
         found = self._layout()
-        if found is None:
+        if found is not None:
+            require_known(str(self.place), found.oldest)
+        elif self._was_there:
             raise _gone(self.place)
-        require_known(str(self.place), found.oldest)
 
     # ── changes ──
 
@@ -328,7 +339,7 @@ class PostgresLedger:
             raise
 
     def _not_allowed(self, found: _Layout | None) -> StorageProblem:
-        role, database, owner = self._sent(
+        role, database, owner = self.execute(
             "SELECT current_user, current_database(), (SELECT pg_get_userbyid(nspowner) FROM pg_namespace"
             " WHERE nspname = ?)",
             (self.place.schema,),
@@ -374,7 +385,12 @@ class ServerCommits:
         self._changed = False
         self._connection: psycopg.Connection | None = None
         self._socket = -1
-        self._begin(_first_connection(place))
+        patience = _Patience(place, FIRST_SECONDS)
+        while self._connection is None:
+            try:
+                self._begin(_first_connection(place))
+            except _LostConnection as lost:  # between its two messages
+                patience.wait(str(lost))
 
     def close(self) -> None:
         """Leaves the server."""
@@ -403,10 +419,10 @@ class ServerCommits:
     def _begin(self, connection: psycopg.Connection) -> None:
         try:
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._place.schema)))
+            self._socket = connection.fileno()
         except psycopg.Error as error:
             connection.close()
             raise _LostConnection(_said(self._place, error)) from error
-        self._socket = connection.fileno()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._connection = connection
 

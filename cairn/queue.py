@@ -15,14 +15,13 @@ from typing import Any, Self
 from cairn.acceptances import HeldElsewhere, holding
 from cairn.errors import IllegalMove, NotFound, UsageProblem
 from cairn.ledger_answer import Answer
-from cairn.ledger_database import LedgerDatabase, opened
+from cairn.ledger_database import LedgerDatabase, opened, over_before
 from cairn.ledger_dialect import Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
 from cairn.task_holds import PAUSES, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
-RETURN_SECONDS = 10.0  # after a server's start, for those whose leases ran out while it was down
 RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
 _ALL = 1 << 62
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of a machine
@@ -230,7 +229,6 @@ class TaskQueue:
         self._db = opened(ledger)
         self.place = self._db.place
         self.clock = clock or self._db.now
-        self._leases_are_servers = clock is None
         self._rng = rng or random.Random(os.urandom(16))
         self._found = f"{_COLUMNS}, {self._db.dialect.needs}"
         self._choice = _Choice.of(self._db.dialect)
@@ -497,7 +495,7 @@ class TaskQueue:
         choice = self._choice
         named = choice.named_if_ready if if_ready else _NAMED
         chosen = named if task_id is not None else f"{choice.of_group if variants else choice.any} {_ORDER} LIMIT 1"
-        full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :now)"
+        full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :over)"
         values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once}
         statement = f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
                             started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
@@ -506,7 +504,9 @@ class TaskQueue:
 
         def take() -> Answer:
             now = self.clock()
-            return self._db.execute(statement, {**values, "now": now, "until": now + LEASE_SECONDS, **_names(variants)})
+            over = {} if at_once is None else {"over": over_before(self._db, now)}
+            until = now + LEASE_SECONDS
+            return self._db.execute(statement, {**values, **over, "now": now, "until": until, **_names(variants)})
 
         row = self._db.write(take).first()
         return _task(row) if row else None
@@ -525,7 +525,8 @@ class TaskQueue:
     def count_running(self) -> int:
         """How many tasks run, by their leases, as `claim` counts them."""
         query = "SELECT count(*) FROM task WHERE status = ? AND lease_until >= ?"
-        return int(self._db.execute(query, (TaskStatus.RUNNING, self.clock())).rows[0][0])
+        over = over_before(self._db, self.clock())
+        return int(self._db.execute(query, (TaskStatus.RUNNING, over)).rows[0][0])
 
     def counts(self) -> Mapping[TaskStatus, int]:
         """How many tasks are in each status; those with none are left out."""
@@ -694,10 +695,8 @@ class TaskQueue:
         """
         query = f"SELECT owner, lease_until, {self._found} FROM task WHERE status = ?"
         rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
-        now = self.clock()
-        late = {task_id for _, until, task_id, *_ in rows if by_lease and until < now}
-        if late and self._leases_are_servers and now - self._db.serves_since() < RETURN_SECONDS:
-            late.clear()
+        over = over_before(self._db, self.clock())
+        late = {task_id for _, until, task_id, *_ in rows if by_lease and until < over}
         return tuple(_task(row) for owner, _, *row in rows if row[0] in late or Owner.parse(owner).is_gone())
 
     def ended(self, before: float) -> tuple[Task, ...]:

@@ -65,8 +65,8 @@ def command(
     A queued task shows what keeps it from starting, if anything does.
     """
     console = Console(as_json=as_json)
-    now = time.time()
     with tasks_of(chosen, console, founding=watch) as queue:
+        now = queue.clock()
         wanted = Wanted(
             tuple(TaskStatus(status) for status in statuses),
             tag,
@@ -81,7 +81,7 @@ def command(
         tasks, more = queue.listed(wanted, limit=limit)
         holds = queue.holds(tasks)
         tasks = _with_later_edits(chosen, tasks)
-    _show(console, wanted, tasks, more, holds)
+    _show(console, wanted, tasks, more, holds, now)
 
 
 def _with_later_edits(chosen: Chosen, tasks: Sequence[Task]) -> tuple[Task, ...]:
@@ -103,7 +103,9 @@ def _marked(task: Task) -> Task:
     return replace(task, outcome=replace(task.outcome, checks=task.outcome.checks + OUTDATED))
 
 
-def _show(console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, holds: Mapping[str, str]) -> None:
+def _show(
+    console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, holds: Mapping[str, str], now: float
+) -> None:
     if console.as_json:
         from cairn.json_output import task_json
 
@@ -114,7 +116,8 @@ def _show(console: Console, wanted: Wanted, tasks: Sequence[Task], more: int, ho
             "cairn: no such task." if anything else 'cairn: no tasks yet. Start one:  cairn run "add docstrings"'
         )
     else:
-        console.table(["ID", "STATUS", "CHANGES", "AGE", "TASK"], [row(task, holds.get(task.id, "")) for task in tasks])
+        rows = [row(task, now, holds.get(task.id, "")) for task in tasks]
+        console.table(["ID", "STATUS", "CHANGES", "AGE", "TASK"], rows)
     if more:
         console.note(f"cairn: {more:,} more; --before {tasks[-1].id}   shows them.")
 
@@ -135,7 +138,7 @@ def _redraw(queue: TaskQueue, wanted: Wanted, limit: int, console: Console, chan
         room = max(1, min(limit, shutil.get_terminal_size().lines - 3))
         tasks, more = queue.listed(wanted, limit=room)
         sys.stdout.write(CLEAR)
-        _show(console, wanted, tasks, more, queue.holds(tasks))
+        _show(console, wanted, tasks, more, queue.holds(tasks), queue.clock())
         sys.stdout.flush()
         changes.wait(REDRAW_SECONDS)
         time.sleep(CALM_SECONDS)  # a burst of moves is one picture
@@ -157,8 +160,8 @@ def _follow(queue: TaskQueue, wanted: Wanted, console: Console, changes: LedgerW
         changes.wait(REDRAW_SECONDS)
 
 
-def row(task: Task, hold: str = "") -> list[str | Styled]:
-    """One line of the table; `hold` says why a queued task does not start."""
+def row(task: Task, now: float, hold: str = "") -> list[str | Styled]:
+    """One line of the table; `hold` says why a queued task does not start. `now` is by the ledger's clock."""
     outcome = task.outcome
     files = f"{outcome.files_changed} file{'' if outcome.files_changed == 1 else 's'}"
     changes = f"{files} +{outcome.lines_added} -{outcome.lines_removed}"
@@ -169,7 +172,7 @@ def row(task: Task, hold: str = "") -> list[str | Styled]:
         task.id,
         Styled(str(task.status), _COLOURS.get(task.status, "")),
         changes if outcome.files_changed else "-",
-        age(time.time() - task.created_at),
+        age(now - task.created_at),
         request + (f": {why}" if why else ""),
     ]
 

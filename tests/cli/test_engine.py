@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cairn.errors import ModelCallFailed
 from cairn.fleet import Fleet, SeenCrew
 from cairn.model_pauses import ModelPauses
 from cairn.queue import Owner, TaskQueue
+from tests.cli.here import Here
 from tests.cli.test_screens import cairn_json
 from tests.conftest import Screen
 
@@ -108,3 +110,27 @@ def test_the_doctor_starts_the_servers_engine_once(project, cairn, database_url)
     assert "ok      engine    DBOS at postgresql://postgres@/" in there.out
     assert "broken  engine    DBOS at postgresql://me@127.0.0.1:1/x: connection failed" in gone.out
     assert "secret" not in gone.out + gone.err
+
+
+def test_ages_on_a_servers_ledger_are_by_its_clock(repository, database_url, capfd, monkeypatch):
+    """A machine whose clock is a day ahead sees tasks as old as they are, and finds them with --since."""
+    from cairn.ledger_place import LedgerServer
+    from cairn.task import CodeOrigin
+
+    with TaskQueue(LedgerServer(database_url, "acme")) as queue:
+        queue.add("look around", CodeOrigin("file", "p.py", ""))
+    monkeypatch.setenv("CAIRN_ENGINE_URL", database_url)
+    monkeypatch.setenv("CAIRN_ENGINE_PROJECT", "acme")
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 86_400)
+
+    assert Here(capfd, monkeypatch)("list", "--since", "1h") == snapshot(
+        Screen(
+            code=0,
+            out="""\
+ID      STATUS  CHANGES  AGE  TASK
+TASK1  queued  -        N s  look around
+""",
+            err="",
+        )
+    )

@@ -19,12 +19,14 @@ import psycopg
 import pytest
 
 from cairn import postgres as server
+from cairn.day_budget import DayBudget, NoRoom
 from cairn.errors import StorageProblem, UsageProblem
-from cairn.ledger_database import opened
+from cairn.ledger_database import RETURN_SECONDS, opened
 from cairn.ledger_place import LedgerServer
 from cairn.ledger_schema import VERSION
 from cairn.ledger_watch import LedgerWatch
-from cairn.queue import LEASE_SECONDS, RETURN_SECONDS, Owner, TaskQueue
+from cairn.metering import Ceilings, Spent
+from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
 
 FILE = CodeOrigin("file", "x", "")
@@ -49,11 +51,13 @@ def sql(url, statement, *values):
 
 
 class Line:
-    """A line to the server that can be cut when a change is about to be committed, or has just been."""
+    """A line to the server that can be cut when a change is about to be committed, or has just been, or at a `sign`."""
 
     def __init__(self, url):
         self.socket = f"{parse_qs(urlsplit(url).query)['host'][0]}/.s.PGSQL.5432"
         self.cut = ""  # "before" or "after" the server hears of the commit
+        self.sign = b"COMMIT\0"
+        self.most = 1
         self.cuts = 0
         self.unheard = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -74,9 +78,9 @@ class Line:
     def _carry(self, one, other):
         with suppress(OSError):
             while data := one.recv(65_536):
-                if b"COMMIT\0" in data and self.cut:
+                if self.sign in data and self.cut and self.cuts < self.most:
                     self.cuts += 1
-                    how, self.cut = self.cut, ""
+                    how = self.cut
                     if how == "before":
                         break
                     self.unheard.add(other)
@@ -277,6 +281,30 @@ def test_a_lease_that_ran_out_while_the_server_was_down_is_no_sign_of_death(queu
     assert [each.id for each in queue.abandoned()] == [task.id]
 
 
+def test_who_runs_counts_though_the_leases_ran_out_while_the_server_was_away(queue, place, database_url):
+    """A task, and what it has reserved: until its worker had time to come back."""
+    queue.add("x", FILE)
+    queue.add("y", FILE)
+    elsewhere = Owner("elsewhere", 1, 1)
+    with DayBudget(place, Ceilings(tokens=1_000), str(elsewhere)) as theirs, DayBudget(place, theirs.ceilings) as day:
+        task = queue.claim(elsewhere)
+        theirs.reserve(task.id, "m", None, Spent.on(None, 400, 500))
+        # As after a restart, a failover or a time in which nobody reached it: all sessions are new, all leases old.
+        sql(database_url, "UPDATE cairn_shop.task SET lease_until = 1 WHERE status = 'running'")
+        sql(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+
+        assert queue.claim(HERE, at_once=1) is None
+        assert queue.count_running() == 1
+        assert isinstance(day.reserve("other", "m", None, Spent.on(None, 400, 0)), NoRoom)
+        assert day.today().reserved.calls == 1
+
+        for each in (queue._db, day._db):
+            each._since -= RETURN_SECONDS
+        assert day.today().reserved.calls == 0
+        assert queue.count_running() == 0
+        assert queue.claim(HERE, at_once=1).request == "y"
+
+
 def test_a_ledger_that_was_closed_is_not_connected_to_again(queue, place):
     other = opened(place)
     other.close()
@@ -307,6 +335,27 @@ def test_a_watch_hears_again_after_its_connection_was_lost(queue, place, databas
         watch.wait(20)
 
         assert time.monotonic() - begun < 5
+
+
+def test_a_watch_whose_line_is_cut_as_it_begins_begins_again(queue, line):
+    line.cut, line.sign = "before", b"LISTEN"
+    with LedgerWatch(LedgerServer(line.url, "shop")) as watch:
+        queue.add("x", FILE)
+        begun = time.monotonic()
+        watch.wait(20)
+
+    assert line.cuts == 1
+    assert time.monotonic() - begun < 5
+
+
+def test_a_watch_whose_line_is_always_cut_as_it_begins_is_told_in_words(queue, line, monkeypatch):
+    monkeypatch.setattr(server, "FIRST_SECONDS", 0.3)
+    line.cut, line.sign, line.most = "before", b"LISTEN", 1_000
+
+    with pytest.raises(StorageProblem, match="server cannot be used"):
+        LedgerWatch(LedgerServer(line.url, "shop"))
+
+    assert line.cuts > 1
 
 
 def test_a_beat_tells_nobody_and_a_wish_to_cancel_does(queue, place):
@@ -443,6 +492,17 @@ def test_a_role_that_may_not_make_a_ledger_hears_what_it_needs(bob):
 
     database = urlsplit(url).path[1:]
     assert caught.value.fix[0].startswith(f'GRANT CREATE ON DATABASE "{database}" TO "{name}"')
+
+
+@pytest.mark.parametrize(("most", "words"), [(1, "may not make one"), (1_000, "server cannot be used")])
+def test_a_line_that_is_cut_while_a_role_is_looked_up_is_no_error_of_its_own(bob, line, monkeypatch, most, words):
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
+    line.cut, line.sign, line.most = "before", b"pg_get_userbyid", most
+
+    with pytest.raises(StorageProblem, match=words):
+        opened(LedgerServer(line.url.replace("postgres@", f"{bob[1]}@"), "shop"))
+
+    assert line.cuts >= min(most, 2)
 
 
 def test_a_role_that_may_use_a_ledger_but_not_change_its_tables_hears_who_may(queue, place, database_url, bob):
