@@ -14,7 +14,8 @@ CairnError                      exit 1
 │   └── DiskFull
 ├── ModelProblem                exit 1   a language model cannot be used or gave no usable answer
 │   ├── ModelUnavailable                 unknown, broken plug-in, key missing or refused
-│   │   └── KeyMissing                   the key is not here; another machine may have it
+│   │   ├── KeyMissing                   the key is not here; another machine may have it
+│   │   └── KeyRefused                   the key that is here may not use it; another machine's may
 │   └── ModelCallFailed                  one call failed; says whether a retry may help
 │       └── ConversationTooLong          more was sent than the model can read
 └── Interrupted                 exit 130
@@ -107,6 +108,10 @@ class ModelUnavailable(ModelProblem):
 
 class KeyMissing(ModelUnavailable):
     """The model is known here and its key is not: another machine may have it."""
+
+
+class KeyRefused(ModelUnavailable):
+    """The provider refuses the key that is here: another machine may have one that it takes."""
 
 
 class ModelCallFailed(ModelProblem):

@@ -16,15 +16,10 @@ from cairn.errors import StorageProblem
 from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.queue import Owner
+from cairn.task_holds import SILENT_SECONDS
 
 BEAT_SECONDS = 5.0
-SILENT_SECONDS = 20.0  # after so long without a word a crew is taken for gone
 _FORGOTTEN_SECONDS = 86_400.0
-_TABLE = """CREATE TABLE IF NOT EXISTS worker (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, version TEXT NOT NULL, engine TEXT NOT NULL, executor TEXT NOT NULL,
-    size INTEGER NOT NULL, members TEXT NOT NULL, stopping INTEGER NOT NULL,
-    started_at REAL NOT NULL, beat_at REAL NOT NULL
-)"""
 _COLUMNS = "id, owner, version, engine, executor, size, members, stopping, started_at, beat_at"
 
 
@@ -52,7 +47,7 @@ class Fleet(LedgerTables):
     """The crews of one project; safe for many processes at once. Raises StorageProblem as the ledger does."""
 
     def __init__(self, ledger: Path | LedgerPlace, *, clock: Callable[[], float] | None = None) -> None:
-        super().__init__(ledger, script=_TABLE, clock=clock)
+        super().__init__(ledger, clock=clock)
 
     def now(self) -> float:
         """By the clock that beats are written with."""

@@ -16,6 +16,7 @@ from cairn.task import MOVES
 # 4: which tasks are variants of each other.
 # 5: the git commit that a task works on.
 # 6: which clone is accepting a task, and which had to give one up.
+# 7: which crews there are (before, the first crew made that table), and which models each cannot ask.
 _SINCE_3 = """
 CREATE TABLE need (task TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY (task, needs)) WITHOUT ROWID;
 CREATE INDEX need_by_needed ON need (needs);
@@ -38,6 +39,17 @@ CREATE TABLE acceptance (
 CREATE TABLE overruled (
     token TEXT PRIMARY KEY, task TEXT NOT NULL, holder TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
     overruled_by TEXT NOT NULL, told INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_SINCE_7 = """
+CREATE TABLE IF NOT EXISTS worker (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, version TEXT NOT NULL, engine TEXT NOT NULL, executor TEXT NOT NULL,
+    size INTEGER NOT NULL, members TEXT NOT NULL, stopping INTEGER NOT NULL,
+    started_at REAL NOT NULL, beat_at REAL NOT NULL
+);
+CREATE TABLE lack (
+    crew TEXT NOT NULL, model TEXT NOT NULL, wants TEXT NOT NULL, why TEXT NOT NULL, fix TEXT NOT NULL,
+    since REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (crew, model)
 ) WITHOUT ROWID;
 """
 _SCHEMA = """
@@ -80,7 +92,7 @@ CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
     WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
     UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
-VERSION = 6
+VERSION = 7
 _UPGRADES = {  # from each earlier version to the next one
     1: """
 ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
@@ -107,6 +119,7 @@ ALTER TABLE task ADD COLUMN variant_group TEXT;
 {_SINCE_4}""",
     4: "ALTER TABLE task ADD COLUMN base TEXT NOT NULL DEFAULT '';",
     5: _SINCE_6,
+    6: _SINCE_7,
 }
 
 
@@ -151,7 +164,7 @@ def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
     for each in range(version, VERSION) if version else ():
         yield from map(dialect.tables, statements(_UPGRADES[each]))
     if not version:
-        for script in (_SCHEMA, _SINCE_3, _SINCE_4, _SINCE_6):
+        for script in (_SCHEMA, _SINCE_3, _SINCE_4, _SINCE_6, _SINCE_7):
             yield from map(dialect.tables, statements(script))
         if dialect.name == "sqlite":
             yield from statements(_TRIGGERS + _TRIGGERS_SINCE_3)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cairn.errors import ConversationTooLong, KeyMissing, ModelCallFailed, ModelProblem, ModelUnavailable
+from cairn.errors import ConversationTooLong, KeyMissing, KeyRefused, ModelCallFailed, ModelProblem, ModelUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ def _by_status(status: int, message: str, error: Exception, provider: Provider) 
     name = provider.model
     match status:
         case 401:
-            return ModelUnavailable(f"The key for {name} was refused.", message, provider.key_fixes)
+            return KeyRefused(f"The key for {name} was refused.", message, provider.key_fixes)
         case 403:
             ways = (*provider.key_fixes[:1], "cairn run -m MODEL   uses another model.")
-            return ModelUnavailable(f"The key may not use {name}.", message, ways)
+            return KeyRefused(f"The key may not use {name}.", message, ways)
         case 404:
             what = f"The provider does not know the model {name}."
             return ModelUnavailable(what, message, "llm models   lists the models that llm knows.")
@@ -163,7 +163,7 @@ def _by_words(kinds: set[str], error: Exception, provider: Provider) -> ModelPro
     if _PASSING.search(message):
         return ModelCallFailed(f"{provider.model} failed.", message, retryable=True)
     if _KEY.search(message):
-        return ModelUnavailable(f"The key for {provider.model} was refused.", message, provider.key_fixes)
+        return KeyRefused(f"The key for {provider.model} was refused.", message, provider.key_fixes)
     # An APIError without a status is an error event in a stream, as sent when a server breaks down on the way.
     return ModelCallFailed(f"{provider.model} failed.", message, retryable="APIError" in kinds)
 

@@ -14,12 +14,13 @@ from typing import Any, Self
 
 from cairn.acceptances import HeldElsewhere, holding
 from cairn.errors import IllegalMove, NotFound, UsageProblem
+from cairn.lacks import Lack, Wants
 from cairn.ledger_answer import Answer
 from cairn.ledger_database import LedgerDatabase, opened, over_before
 from cairn.ledger_dialect import Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
-from cairn.task_holds import PAUSES, Pause, hold_in_words
+from cairn.task_holds import MISSING, PAUSES, SILENT_SECONDS, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
 RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
@@ -433,12 +434,19 @@ class TaskQueue:
         now = self.clock()
         pauses = {pause.model: pause for pause in self.pauses()}
         needs = {task.id: self._needs(task) for task in queued if task.terms.after}
-        found = {task.id: hold_in_words(task, needs.get(task.id, {}), pauses, now) for task in queued}
+        missing = self.missing()
+        found = {task.id: hold_in_words(task, needs.get(task.id, {}), pauses, missing, now) for task in queued}
         return {task_id: words for task_id, words in found.items() if words}
 
     def pauses(self) -> tuple[Pause, ...]:
         """The models that are not asked now, and those that one task is about to try."""
         return tuple(Pause(*row) for row in self._db.execute(PAUSES).rows)
+
+    def missing(self) -> Mapping[str, Lack]:
+        """The models that no crew which is there can ask, and why the last one could not, by their names."""
+        rows = self._db.execute(MISSING, {"heard": self.clock() - SILENT_SECONDS}).rows
+        found = [Lack(model, Wants(wants), why, tuple(fix.splitlines())) for model, wants, why, fix in rows]
+        return {lack.model: lack for lack in reversed(found)}
 
     def _needs(self, task: Task) -> dict[str, TaskStatus | None]:
         query = "SELECT needs, (SELECT status FROM task WHERE id = needs) FROM need WHERE task = ? ORDER BY needs"
@@ -484,19 +492,23 @@ class TaskQueue:
         at_once: int | None = None,
         variants: Variants | None = None,
         if_ready: bool = False,
+        without: Sequence[str] = (),
     ) -> Task | None:
         """The next queued task (or the named one) is running and held by `owner`; None when none may start.
 
         Next is the one of highest priority, of these the oldest, that may start now: not delayed, not after others, not
         of a paused model, not held by another process. A named one starts whatever its terms say, unless `if_ready`.
-        None, too, when `at_once` tasks run already, by their leases. `variants`: only of these. One statement, so that
-        no two processes get the same task. The lease must be renewed by `heartbeat`.
+        None, too, when `at_once` tasks run already, by their leases. `variants`: only of these. `without`: none of
+        these models, unless it is named. One statement, so that no two processes get the same task. The lease must be
+        renewed by `heartbeat`.
         """
         choice = self._choice
-        named = choice.named_if_ready if if_ready else _NAMED
-        chosen = named if task_id is not None else f"{choice.of_group if variants else choice.any} {_ORDER} LIMIT 1"
+        but = _but(without, "next")
+        named = choice.named_if_ready + but if if_ready else _NAMED
+        any_one = f"{choice.of_group if variants else choice.any}{but} {_ORDER} LIMIT 1"
+        chosen = named if task_id is not None else any_one
         full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :over)"
-        values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once}
+        values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once, **_named(without)}
         statement = f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
                             started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
                         WHERE id = ({chosen}) {"" if at_once is None else f"AND {full} < :most"}
@@ -511,16 +523,17 @@ class TaskQueue:
         row = self._db.write(take).first()
         return _task(row) if row else None
 
-    def count_ready(self, most: int, variants: Variants | None = None) -> int:
-        """How many tasks may start now, counted up to `most`."""
-        ready = self._choice.of_group if variants else self._choice.any
+    def count_ready(self, most: int, variants: Variants | None = None, without: Sequence[str] = ()) -> int:
+        """How many tasks may start now, counted up to `most`; none of the models `without`."""
+        ready = (self._choice.of_group if variants else self._choice.any) + _but(without, "next")
         query = f"SELECT count(*) FROM ({ready} LIMIT :most) AS ready"
-        return int(self._db.execute(query, {"now": self.clock(), "most": most, **_names(variants)}).rows[0][0])
+        values = {"now": self.clock(), "most": most, **_names(variants), **_named(without)}
+        return int(self._db.execute(query, values).rows[0][0])
 
-    def ready(self, most: int) -> tuple[Task, ...]:
-        """The tasks that may start now, up to `most`, in the order in which they are claimed."""
-        tail = f"WHERE id IN ({self._choice.any} {_ORDER} LIMIT :most) {_ORDER}"
-        return tuple(self._select(tail, {"now": self.clock(), "most": most}))
+    def ready(self, most: int, without: Sequence[str] = ()) -> tuple[Task, ...]:
+        """The tasks that may start now, up to `most`, in the order in which they are claimed; none of these models."""
+        tail = f"WHERE id IN ({self._choice.any}{_but(without, 'next')} {_ORDER} LIMIT :most) {_ORDER}"
+        return tuple(self._select(tail, {"now": self.clock(), "most": most, **_named(without)}))
 
     def count_running(self) -> int:
         """How many tasks run, by their leases, as `claim` counts them."""
@@ -539,15 +552,18 @@ class TaskQueue:
         rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
         return {str(task_id): Owner.parse(owner) for task_id, owner in rows}
 
-    def due_at(self, variants: Variants | None = None) -> float | None:
-        """When the next task that only time holds back may start: a delayed one, or one of a paused model."""
-        whose = _RESERVED if variants else "owner IS NULL"
+    def due_at(self, variants: Variants | None = None, without: Sequence[str] = ()) -> float | None:
+        """When the next task that only time holds back may start: a delayed one, or one of a paused model.
+
+        None of the models `without`.
+        """
+        whose = (_RESERVED if variants else "owner IS NULL") + _but(without, "task")
         query = f"""SELECT min(at) FROM (
             SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND {whose}
                 AND not_before > :now
             UNION ALL SELECT min(until) FROM pause WHERE until > :now AND EXISTS (SELECT 1 FROM task
                 WHERE status = 'queued' AND unmet = 0 AND {whose} AND pause.model IN (model, waits_for))) AS due"""
-        (at,) = self._db.execute(query, {"now": self.clock(), **_names(variants)}).rows[0]
+        (at,) = self._db.execute(query, {"now": self.clock(), **_names(variants), **_named(without)}).rows[0]
         return None if at is None else float(at)
 
     def expire(self) -> tuple[Task, ...]:
@@ -749,6 +765,16 @@ class TaskQueue:
 
 def _names(variants: Variants | None) -> dict[str, str]:
     return {} if variants is None else {"group": variants.group, "holder": str(variants.holder)}
+
+
+def _but(without: Sequence[str], table: str) -> str:
+    """What a condition on tasks goes on with, so that none of these models' fits."""
+    marks = ", ".join(f":{name}" for name in _named(without))
+    return f" AND {table}.model NOT IN ({marks}) AND {table}.waits_for NOT IN ({marks})" if without else ""
+
+
+def _named(without: Sequence[str]) -> dict[str, str]:
+    return {f"without_{number}": model for number, model in enumerate(without)}
 
 
 def _row(task: Task) -> tuple[object, ...]:

@@ -146,6 +146,11 @@ class Task:
     waits_for: str = ""
     base: str = ""
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those that whoever runs it has to have, as far as that is known before it runs."""
+        return tuple(dict.fromkeys(name for name in (self.model, self.waits_for) if name))
+
     def moved_to(self, status: TaskStatus, *, reason: str = "") -> Task:
         """The same task in another status. Raises IllegalMove where `MOVES` has no such move."""
         require_move(self.id, self.status, status)

@@ -5,6 +5,7 @@ A task may be announced twice, late, or for nothing; whoever is handed it has cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from selectors import BaseSelector
 from typing import Protocol
 
@@ -34,12 +35,18 @@ class Engine(Protocol):
         """What wakes the crew is registered there, its data a function without arguments to be called then."""
         ...
 
-    def tend(self, idle: int) -> None:
-        """Whatever is to do from time to time; `idle` workers could take a task now. Raises CairnError."""
+    def tend(self, idle: int, without: Sequence[str] = ()) -> None:
+        """Whatever is to do from time to time; `idle` workers could take a task now, of no model `without`.
+
+        Raises CairnError.
+        """
         ...
 
-    def claim(self, owner: Owner) -> Task | None:
-        """A task that may start now and runs from now on, held by `owner`; None when there is none yet."""
+    def claim(self, owner: Owner, without: Sequence[str] = ()) -> Task | None:
+        """A task that may start now and runs from now on, held by `owner`; None when there is none yet.
+
+        None of the models `without`, which this crew lacks: those are for others.
+        """
         ...
 
     def let_go(self, task: Task) -> None:

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -84,32 +84,35 @@ class DbosEngine:
         self._selector = selector
         self._start()
 
-    def tend(self, idle: int) -> None:
+    def tend(self, idle: int, without: Sequence[str] = ()) -> None:
         """Says what should be dispatched: as many as its workers could take now and next."""
         if self._process is None and not self._stopped:
             self._restart()
         if not self._up or self._stopped:
             return
         now, (said_at, said) = time.monotonic(), self._said
-        ready = self._ready(idle)
+        ready = self._ready(idle, without)
         room = len(self._held) + (idle if ready else 0)  # where nothing can come, nobody need look for it
-        wanted = Wanted(ready, room, said.executors if said is not None else ())
+        wanted = Wanted(ready, room, said.executors if said is not None else (), tuple(without))
         if wanted != said or now - said_at >= REPEAT_SECONDS:
-            wanted = Wanted(wanted.ready, wanted.room, self._living())
+            wanted = replace(wanted, executors=self._living())
             self._said = now, wanted
             self._say(wanted)
 
-    def claim(self, owner: Owner) -> Task | None:
+    def claim(self, owner: Owner, without: Sequence[str] = ()) -> Task | None:
         """The first of those that DBOS offered which the ledger lets start."""
         while self._offers:
             offer = self._offers.popleft()
-            at_once = self._dispatch.at_once
-            task = self._queue.claim(owner, offer.task, at_once=at_once, if_ready=True) if not self._stopped else None
+            task = None if self._stopped else self._claimed(owner, offer.task, without)
             if task is not None:
                 self._held[task.id] = offer
                 return task
             self._say(Done(offer.task, offer.attempt))
         return None
+
+    def _claimed(self, owner: Owner, task_id: str, without: Sequence[str]) -> Task | None:
+        at_once = self._dispatch.at_once
+        return self._queue.claim(owner, task_id, at_once=at_once, if_ready=True, without=without)
 
     def let_go(self, task: Task) -> None:
         """Its dispatch ends."""
@@ -140,12 +143,12 @@ class DbosEngine:
             self._process.kill()
         self._bury()
 
-    def _ready(self, idle: int) -> tuple[Ready, ...]:
+    def _ready(self, idle: int, without: Sequence[str]) -> tuple[Ready, ...]:
         most = idle + self._size
         if self._dispatch.at_once is not None:
             most = min(most, self._dispatch.at_once - self._queue.count_running())
-        tasks = self._queue.ready(most) if most > 0 else ()
-        return tuple(Ready(task.id, task.attempt, _rank(task.terms.priority)) for task in tasks)
+        tasks = self._queue.ready(most, without) if most > 0 else ()
+        return tuple(Ready(task.id, task.attempt, _rank(task.terms.priority), task.models) for task in tasks)
 
     # ── its process ──
 

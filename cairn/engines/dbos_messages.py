@@ -22,20 +22,28 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """To the process: a task that may start, as it is dispatched; the smaller `rank` comes first."""
+    """To the process: a task that may start, as it is dispatched; the smaller `rank` comes first.
+
+    `models` are those that whoever runs it has to have.
+    """
 
     task: str
     attempt: int
     rank: int
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """To the process: these should be dispatched, `room` of any may run here, and these executors live."""
+    """To the process: these should be dispatched, `room` of any may run here, and these executors live.
+
+    Tasks of the models `without` are for other processes.
+    """
 
     ready: tuple[Ready, ...]
     room: int
     executors: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,6 @@ def from_line(line: bytes) -> Message:
     """The message that `to_line` made it of."""
     kind, values = parts_of(line)
     if kind == Wanted.__name__:
-        ready = tuple(Ready(**each) for each in values["ready"])
-        return Wanted(ready, values["room"], tuple(values["executors"]))
+        ready = tuple(Ready(**{**each, "models": tuple(each["models"])}) for each in values["ready"])
+        return Wanted(ready, values["room"], tuple(values["executors"]), tuple(values["without"]))
     return _KINDS[kind](**values)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from dbos import DBOS, DBOSClient, Queue, Serializer, WorkflowStatus
+from sqlalchemy import ColumnElement, or_
 from sqlalchemy.exc import ProgrammingError
 
 from cairn.engines.dbos_messages import (
@@ -73,6 +74,7 @@ class _Hands:
         self._waiting: dict[tuple[str, int], threading.Event] = {}
         self.answers = threading.Event()  # the database does; what ends while it does not would be stuck
         self.room = 0
+        self.without: tuple[str, ...] = ()
         self.stopped = False
         self._stirred = 0.0  # when something last came, or was expected to
 
@@ -183,6 +185,7 @@ class _Sweeper:
                 "workflow_id": workflow,
                 "app_version": VERSION,
                 "priority": ready.rank,
+                "queue_partition_key": _needs(ready.models),  # the queue has no partitions: only for `_left_to_others`
             },
             ready.task,
             ready.attempt,
@@ -251,6 +254,7 @@ def _launch(setup: Setup, hands: _Hands) -> None:
         on_conflict="always_update",
     )
     _bound_by_room(instance, queue, hands)
+    _left_to_others(instance, hands)
 
 
 def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
@@ -265,6 +269,24 @@ def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
         return queue if name == queue.name else None
 
     instance._sys_db.get_queue = get_queue  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _left_to_others(instance: DBOS, hands: _Hands) -> None:
+    """DBOS hands a queue's next dispatch to whichever process asks first. One that lacks its model does not see it.
+
+    Handed back, it would come again, for as long as those who could run it are busy.
+    """
+    key = instance._sys_db.tables.workflow_status.c.queue_partition_key  # noqa: SLF001
+
+    def claim_gate(_queue: str, _partition: str | None) -> list[ColumnElement[bool]]:
+        return [or_(key.is_(None), ~key.contains(_needs([model]), autoescape=True)) for model in hands.without]
+
+    instance._sys_db._claim_gate = claim_gate  # type: ignore[assignment,method-assign]  # noqa: SLF001
+
+
+def _needs(models: Iterable[str]) -> str:
+    """Each name between the same marks, so that it is found whole."""
+    return "".join(f"\n{model}\n" for model in models)
 
 
 def _silence() -> None:
@@ -323,7 +345,7 @@ def main() -> None:
     for line in commands:
         match from_line(line):
             case Wanted() as wanted:
-                hands.room, hands.stopped = wanted.room, not wanted.executors
+                hands.without, hands.room, hands.stopped = wanted.without, wanted.room, not wanted.executors
                 sweeper.want(wanted)
             case Done(task=task, attempt=attempt):
                 hands.end(task, attempt)

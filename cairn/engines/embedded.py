@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from selectors import BaseSelector
 
 from cairn.queue import Owner, TaskQueue, Variants
@@ -24,14 +25,14 @@ class EmbeddedEngine:
     def open(self, selector: BaseSelector) -> None:
         """The ledger's own watch wakes the crew."""
 
-    def tend(self, idle: int) -> None:
+    def tend(self, idle: int, without: Sequence[str] = ()) -> None:
         """Nothing is to do."""
 
-    def claim(self, owner: Owner) -> Task | None:
+    def claim(self, owner: Owner, without: Sequence[str] = ()) -> Task | None:
         """The first that may start."""
         if self._stopped:
             return None
-        return self._queue.claim(owner, at_once=self._at_once, variants=self._variants)
+        return self._queue.claim(owner, at_once=self._at_once, variants=self._variants, without=without)
 
     def let_go(self, task: Task) -> None:
         """The ledger knows it already."""

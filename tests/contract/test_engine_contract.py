@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from cairn.engines.dbos import DbosEngine, Dispatch
+from cairn.engines.dbos_messages import Offered
 from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import ModelCallFailed
 from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_pauses import ModelPauses
 from cairn.queue import Owner, TaskQueue
-from cairn.task import CodeOrigin, Outcome, TaskStatus, Terms
+from cairn.task import CodeOrigin, Outcome, PutOff, TaskStatus, Terms
 
 FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
 LONG = 15.0  # for what comes; a busy machine may need it
@@ -34,6 +35,7 @@ class Crew:
         self.selector = selectors.DefaultSelector()
         self.running = {}
         self.owner = Owner.this_process()
+        self.without = ()
         engine.open(self.selector)
 
     def comes_up(self):
@@ -46,9 +48,12 @@ class Crew:
     def step(self):
         """As `Crew` does: tends, and gives each idle worker a task if there is one."""
         idle = self.size - len(self.running)
-        self.engine.tend(idle)
+        self.engine.tend(idle, self.without)
         got = []
-        while len(self.running) < self.size and (task := self.engine.claim(self.owner)) is not None:
+        while len(self.running) < self.size:
+            task = self.engine.claim(self.owner, self.without)
+            if task is None:
+                break
             self.running[task.id] = task
             got.append(task.id)
         for key, _ in self.selector.select(0.01) if self.selector.get_map() else ():
@@ -252,6 +257,51 @@ def test_after_a_stop_nothing_is_handed_out_and_another_crew_gets_it(queue, crew
     assert queue.get(running).status is TaskStatus.FAILED
 
 
+def of_model(queue, model, count=1, **terms):
+    drafts = [queue.draft("x", CodeOrigin("model", model), model=model, terms=Terms(**terms)) for _ in range(count)]
+    return [task.id for task in queue.put(drafts)]
+
+
+def test_a_crew_takes_no_task_of_a_model_that_it_lacks_and_those_behind_are_not_held_up(queue, crew):
+    """The one that has the key is busy, so that its tasks stand at the head of the queue all the while."""
+    (held,) = add(queue)
+    has, lacks = crew(1), crew(2)
+    assert has.takes(1) == [held]
+    left = of_model(queue, "m", 6, priority=9)
+    (waits,) = add(queue, priority=8)
+    queue.put_off(queue.claim(Owner.this_process(), waits), PutOff("no key", waits_for="m"))
+    mine = add(queue, 3)
+    lacks.without = ("m", "other")
+    for _ in range(3):  # the dispatches of its own tasks are made by it, those of the others by the other crew
+        has.step()
+
+    got = []
+    end = time.monotonic() + LONG
+    while len(got) < len(mine) and time.monotonic() < end:
+        has.step()
+        got += lacks.step()
+        lacks.ends_all()
+    assert got == mine
+    assert [queue.get(task).attempt for task in left] == [0] * 6
+    assert lacks.takes() == []
+
+    order = []
+    for _ in range(7):
+        has.ends_all()
+        order += has.takes(1)
+    assert order == [*left, waits]
+
+
+def test_what_a_crew_lacked_comes_to_it_when_it_does_no_more(queue, crew):
+    (task,) = of_model(queue, "m")
+    workers = crew(1)
+    workers.without = ("m",)
+    assert workers.takes() == []
+
+    workers.without = ()
+    assert workers.takes(1) == [task]
+
+
 def test_closing_twice_is_closing(queue, crew):
     workers = crew(1)
     workers.close()
@@ -296,6 +346,34 @@ def test_a_dispatch_that_the_ledger_refused_is_made_anew(queue, crew):
 
     assert workers.engine.claim(workers.owner) is None
     assert workers.takes(1, within=5) == [task.id]
+
+
+@dbos
+def test_a_dispatch_of_a_model_that_a_crew_lacks_is_not_even_offered_to_it(queue, crew):
+    """It would be handed back and come again, as long as whoever could run it is busy."""
+    lacks = crew(2)
+    lacks.without = ("m",)
+    assert lacks.takes() == []  # DBOS' first look of all is made before it is told anything
+    (held,) = add(queue)
+    has = crew(1)
+    assert has.takes(1) == [held]
+    left = of_model(queue, "m", 2)
+    offered = []
+    take = lacks.engine._take
+    lacks.engine._take = lambda message: (offered.append(message), take(message))
+    dispatched = "SELECT count(*) FROM cairn_engine.workflow_status WHERE queue_name = %s AND status = 'ENQUEUED'"
+    with psycopg.connect(queue.place.url, autocommit=True) as connection:
+        end = time.monotonic() + LONG
+        while connection.execute(dispatched, (queue.place.schema,)).fetchone() != (len(left) - 1,):
+            has.step()  # which has room for one more beside what it runs
+            assert time.monotonic() < end
+    end = time.monotonic() + SHORT["dbos"]
+    (mine,) = add(queue, priority=-1)
+    while time.monotonic() < end:
+        has.step()
+        lacks.step()
+
+    assert [message.task for message in offered if isinstance(message, Offered)] == [mine]
 
 
 @dbos
