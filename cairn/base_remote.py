@@ -49,17 +49,32 @@ def publish(root: Path, base: Base, remote: str, *, seconds: float = SECONDS) ->
 
 
 def prune_remote(root: Path, remote: str, drop: Collection[Base], *, seconds: float = SECONDS) -> int:
-    """Deletes there what was kept for these; gives how many were there. Raises CairnError."""
+    """Deletes there what was kept for these; gives how many were there. Raises CairnError.
+
+    Each only as it was seen: the remote compares.
+    """
+    wanted = {base.ref for base in drop}
     try:
-        listed = line(_reach(root, seconds, "ls-remote", "--refs", "--", _named(root, remote), f"{REFS}/*"))
-        there = {each.partition("\t")[2] for each in listed.split("\n")}
-        gone = sorted({base.ref for base in drop} & there)
-        if gone:
-            options = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no", "--delete")
-            _reach(root, seconds, "push", *options, "--", _named(root, remote), *gone)
+        there = _kept(root, remote, wanted, seconds)
+        if there:
+            options = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
+            leases = (f"--force-with-lease={ref}:{found}" for ref, found in there.items())
+            deletes = (f":{ref}" for ref in there)
+            try:
+                _reach(root, seconds, "push", *options, *leases, "--", _named(root, remote), *deletes)
+            except GitRefused:
+                if _kept(root, remote, wanted, seconds):  # else another process deleted them meanwhile
+                    raise
     except GitRefused as refused:
         raise _not_reached(f"What {shown(remote)!r} keeps of tasks could not be deleted.", refused) from None
-    return len(gone)
+    return len(there)
+
+
+def _kept(root: Path, remote: str, wanted: Collection[str], seconds: float) -> dict[str, str]:
+    """Those of the refs that are there, with what they name."""
+    listed = line(_reach(root, seconds, "ls-remote", "--refs", "--", _named(root, remote), f"{REFS}/*"))
+    every = (each.partition("\t") for each in listed.split("\n"))
+    return {ref: found for found, _, ref in sorted(every) if ref in wanted}
 
 
 def fetch(mirror: Path, base: Base, address: str, *, seconds: float = SECONDS) -> None:

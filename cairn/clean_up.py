@@ -17,6 +17,7 @@ from pathlib import Path
 from cairn.base_remote import prune_remote
 from cairn.disk_use import Part, StoredFile, remove, remove_empty_folders, state_files, temporary_files
 from cairn.git_snapshot import prune
+from cairn.kept_bases import KeptBases
 from cairn.operation_log import Operation, OperationLog, expired
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
@@ -80,9 +81,8 @@ def clean_up(orchestrator: Orchestrator, *, dry_run: bool = False, now: float | 
         old = [each for each in stored if each.part is Part.KEPT and each.changed_at < before]
         copies = _copies(project, old, dry_run=dry_run)
         past = _operations(orchestrator, before=min(before, theirs), newest=keep.operations, dry_run=dry_run)
-        if not dry_run:
-            _let_go_of_bases(orchestrator, _tasks(orchestrator, theirs, past.staying, dry_run=True)[0])
-        tasks, freed = _tasks(orchestrator, theirs, past.staying, dry_run=dry_run)
+        going = _tasks(orchestrator, theirs, past.staying, dry_run=True)
+        tasks, freed = going if dry_run else _deleted(orchestrator, theirs, past.staying, going[0])
         return CleanedUp(
             tasks=tasks,
             operations=past.operations,
@@ -151,18 +151,29 @@ def _operations(orchestrator: Orchestrator, *, before: float, newest: int, dry_r
     return _Past(going, freed, staying) if shared is None else _Past(old, freed, (*others, *staying))
 
 
-def _let_go_of_bases(orchestrator: Orchestrator, going: Iterable[Task]) -> None:
-    """The commits that only these tasks worked on: in the remote first, for without the tasks nobody knows of them."""
-    bases = {task: Base.parse(base) for task, base in orchestrator.queue.bases().items()}
-    if not bases:
-        return
-    gone = [bases.pop(task.id) for task in going if task.id in bases]
-    needed = {base.ref for base in bases.values()}
-    drop = [base for base in gone if base.ref not in needed]
-    engine, root = orchestrator.settings.engine, orchestrator.project.root
-    if drop and engine.url is not None:
-        prune_remote(root, engine.remote or "origin", drop)
-    prune(root, list(bases.values()))
+def _deleted(
+    orchestrator: Orchestrator, before: float, staying: tuple[Operation, ...], going: Iterable[Task]
+) -> tuple[tuple[Task, ...], int]:
+    """The tasks, and then the commits that only they worked on: no task that moves meanwhile loses its own."""
+    bases, engine = orchestrator.queue.bases(), orchestrator.settings.engine
+    if engine.url is None:
+        found = _tasks(orchestrator, before, staying, dry_run=False)
+        if bases:
+            prune(orchestrator.project.root, [Base.parse(base) for base in orchestrator.queue.bases().values()])
+        return found
+    kept, remote, root = KeptBases(orchestrator.queue.database), engine.remote or "origin", orchestrator.project.root
+    kept.remember()
+    now = before + orchestrator.settings.keep.days * DAY
+    if kept.unneeded(now) or any(task.base for task in going):
+        prune_remote(root, remote, ())  # one that is not reached keeps its tasks for the next time
+    found = _tasks(orchestrator, before, staying, dry_run=False)
+    unneeded = kept.take(now)
+    if unneeded:
+        prune_remote(root, remote, unneeded)
+        kept.gone(unneeded)
+    if bases or unneeded:
+        prune(root, kept.every())
+    return found
 
 
 def _tasks(

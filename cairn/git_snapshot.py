@@ -44,17 +44,18 @@ class _Head:
     seconds: int
 
 
-def snapshot(root: Path) -> Base:
+def snapshot(root: Path, turn: int = 0) -> Base:
     """Equal files on an equal HEAD give an equal commit, so that tasks share one checkout.
 
-    Raises UsageProblem where there is no repository or a submodule has uncommitted work, CairnError when git refuses.
+    In another `turn` it is another commit with the same files. Raises UsageProblem where there is no repository or a
+    submodule has uncommitted work, CairnError when git refuses.
     """
     try:
         subfolder = _subfolder(root)
         head = _head(root)
         with tempfile.TemporaryDirectory(prefix="cairn-index-") as folder:
             tree = _tree(root, _IndexCopy(root, Path(folder, "index")), subfolder, head)
-        base = Base(_commit(root, tree, head), subfolder)
+        base = Base(_commit(root, tree, head, turn), subfolder)
         git(root, "update-ref", "--no-deref", base.ref, base.commit)
     except GitRefused as refused:
         raise problem(
@@ -251,10 +252,10 @@ def _entries(root: Path, folder: str, head: _Head | None) -> list[bytes]:
 # -- the commit --------------------------------------------------------------------------------------------------------
 
 
-def _commit(root: Path, tree: str, head: _Head | None) -> str:
-    if head is not None and tree == head.tree:
+def _commit(root: Path, tree: str, head: _Head | None, turn: int) -> str:
+    if head is not None and tree == head.tree and not turn:
         return head.commit
-    moment = f"@{head.seconds if head else 0} +0000"
+    moment = f"@{(head.seconds if head else 0) + turn} +0000"
     variables = {**_AUTHOR, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
     parent = ("-p", head.commit) if head else ()
     return line(git(root, "commit-tree", "--no-gpg-sign", *parent, tree, given=MESSAGE.encode(), variables=variables))

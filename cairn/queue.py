@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cairn.acceptances import HeldElsewhere, holding
-from cairn.errors import IllegalMove, NotFound, UsageProblem
+from cairn.errors import Conflict, IllegalMove, NotFound, UsageProblem
 from cairn.lacks import Lack, Wants
 from cairn.ledger_answer import Answer
 from cairn.ledger_database import LedgerDatabase, opened, over_before
@@ -23,6 +23,7 @@ from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Term
 from cairn.task_holds import MISSING, PAUSES, SILENT_SECONDS, Pause, hold_in_words
 
 LEASE_SECONDS = 30.0
+DRAFT_SECONDS = 43_200.0  # within these a draft that works on a commit is queued, or the commit may be gone
 RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
 _ALL = 1 << 62
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of a machine
@@ -305,9 +306,19 @@ class TaskQueue:
                 raise NotFound(
                     f"There is no task {needed} to come after.", fix="cairn list   shows the tasks there are."
                 )
+        self._require_fresh(task.base, task.created_at)
         while not self._insert(task, held_by):
             task = replace(task, id=self._free_id())  # of ten thousand drafts every second time two have one id
         return task
+
+    def _require_fresh(self, base: str, since: float) -> None:
+        """Inside a transaction, where the clock is right also after this machine slept (see KeptBases)."""
+        if base and self.clock() - since > DRAFT_SECONDS:
+            raise Conflict(
+                "The task was not added: it works on a commit that may be gone by now.",
+                f"It was drafted more than {DRAFT_SECONDS / 3600:.0f} hours ago.",
+                "Give the command again.",
+            )
 
     def unfinished(self, key: str | None) -> Task | None:
         """The task of that key which is queued, runs, waits or is in review; None for none, and without a key."""
@@ -729,8 +740,13 @@ class TaskQueue:
         waiting = "status = 'queued' AND attempt = 0 AND base <> '' AND id IN (SELECT task FROM need WHERE needs = ?)"
         if self._db.execute(f"SELECT 1 FROM task WHERE {waiting} LIMIT 1", (needed.id,)).first() is None:
             return 0
-        now = base()
-        return self._db.execute(f"UPDATE task SET base = ? WHERE {waiting}", (now, needed.id)).count
+        asked, now = self.clock(), base()
+
+        def follow() -> int:
+            self._require_fresh(now, asked)
+            return self._db.execute(f"UPDATE task SET base = ? WHERE {waiting}", (now, needed.id)).count
+
+        return self._db.write(follow)
 
     def bases(self) -> dict[str, str]:
         """The git commit of each task that works on one, by the task's id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ from cairn.project import Project
 
 if TYPE_CHECKING:
     from cairn.base_checkouts import BaseCheckouts
+    from cairn.kept_bases import KeptBases
     from cairn.settings import Settings
 
 
@@ -20,6 +22,10 @@ class Bases(Protocol):
 
     def now(self) -> str:
         """What a task that is asked for now works on; "" for the live tree. CairnError where it cannot be told."""
+        ...
+
+    def keep(self, base: str) -> None:
+        """For a further task on what one works on; Conflict when it is being deleted."""
         ...
 
     def placed(self, base: str) -> AbstractContextManager[tuple[Project, Settings]]:
@@ -37,6 +43,9 @@ class LiveTree:
         """Nothing: the files as each is when the task first touches it."""
         return ""
 
+    def keep(self, base: str) -> None:
+        """The files are there."""
+
     @contextmanager
     def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:  # noqa: ARG002
         """The project itself; a base of another time, when the engine was a server, is not there any more."""
@@ -46,8 +55,9 @@ class LiveTree:
 class SharedBases:
     """Many machines: a task's base is a git commit, which its worker fetches from a remote that all of them reach."""
 
-    def __init__(self, project: Project, remote: str, cache: Path) -> None:
+    def __init__(self, project: Project, remote: str, cache: Path, kept: KeptBases) -> None:
         self._project = project
+        self._kept = kept
         self._remote = remote
         self._cache = cache
         self._checkouts: BaseCheckouts | None = None
@@ -57,9 +67,17 @@ class SharedBases:
         from cairn.base_remote import publish
         from cairn.git_snapshot import snapshot
 
-        base = snapshot(self._project.root)
-        publish(self._project.root, base, self._remote)
+        root = self._project.root
+        base = next(each for turn in count() if self._kept.want(each := snapshot(root, turn)))
+        publish(root, base, self._remote)
         return str(base)
+
+    def keep(self, base: str) -> None:
+        """In the remote, where the task that has it had it pushed."""
+        from cairn.task_base import Base
+
+        if base:
+            self._kept.require(Base.parse(base))
 
     @contextmanager
     def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:

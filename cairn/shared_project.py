@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cairn.base_checkouts import cache_folder
 from cairn.errors import UsageProblem
+from cairn.kept_bases import KeptBases
 from cairn.ledger_database import LedgerDatabase
 from cairn.ledger_database import opened as opened_ledger
 from cairn.ledger_place import LedgerServer
@@ -41,12 +42,13 @@ class SharedProject:
             raise UsageProblem("No server is named.", fix="CAIRN_ENGINE_URL=postgresql://...   names one.")
         name = project_name(project.root, project.state, engine.project)
         place = LedgerServer(engine.url, name)
-        bases = SharedBases(project, engine.remote or "origin", cache_folder(engine.cache, os.environ, name))
+        cache = cache_folder(engine.cache, os.environ, name)
         objects = open_objects(engine.objects)
         with ExitStack() as opened:
             queue = opened.enter_context(TaskQueue(place))
             database = opened.enter_context(closing(opened_ledger(place)))
             store = SharedTasks(database, project.state / "shared", objects)
+            bases = SharedBases(project, engine.remote or "origin", cache, KeptBases(queue.database))
             opened.pop_all()
         return cls(queue, store, bases, database)
 

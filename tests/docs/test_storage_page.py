@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn import shared_operations
+from cairn import kept_bases, shared_operations
 from cairn.day_budget import DayBudget
 from cairn.fleet import Fleet
 from cairn.metering import Ceilings
@@ -65,5 +65,5 @@ def test_the_page_has_every_table_index_and_trigger_of_each_file_and_no_other(fi
     assert statements(task) == made(files / "task.db")
     assert statements(ledger) == made(files / "ledger.db")
     assert statements(operations) == made(files / "operations.db")
-    shared = f"{TABLES}\n{shared_operations.TABLES}".replace("IF NOT EXISTS ", "").strip()
+    shared = f"{TABLES}\n{shared_operations.TABLES}\n{kept_bases.TABLE}".replace("IF NOT EXISTS ", "").strip()
     assert statements(server) == statements(f"```sql\n{shared}\n```")

@@ -18,6 +18,7 @@ import pytest
 from cairn import task_content
 from cairn.errors import CairnError, IllegalMove, NotFound
 from cairn.journal import Journal, TakenOver
+from cairn.kept_bases import KeptBases
 from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.object_store import open_objects
@@ -82,7 +83,8 @@ def asking_before(call):
 def test_a_task_whose_commit_cannot_be_had_is_told_so_whatever_kept_it(machine, tmp_path):
     """Else nobody would move it, and it would end worker after worker."""
     here = machine().orchestrator
-    here._bases = SharedBases(here.project, str(tmp_path / "nowhere"), tmp_path / "cache")
+    kept = KeptBases(here.queue.database)
+    here._bases = SharedBases(here.project, str(tmp_path / "nowhere"), tmp_path / "cache", kept)
     for base, reason in (
         ("nonsense", "a bug in Cairn: ValueError: 'nonsense' is no full name of a commit"),
         ("1f" * 20, f"The files of a task could not be fetched from {tmp_path}/nowhere."),
