@@ -11,10 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerTables, over_before
 from cairn.ledger_place import LedgerPlace
 from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
+
+T = TypeVar("T")
 
 KEPT_DAYS = 7
 MINUTE = 60.0
@@ -88,7 +92,7 @@ class DayBudget(LedgerTables):
 
     def reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
         """Room for one call, its answer as long as wanted or as there is room for."""
-        return self._db.write(partial(self._reserve, task, model, price, wanted))
+        return self._in_turn(partial(self._reserve, task, model, price, wanted))
 
     def _reserve(self, task: str, model: str, price: Price | None, wanted: Spent) -> Held | NoRoom:
         self._forget()
@@ -108,7 +112,7 @@ class DayBudget(LedgerTables):
 
     def grow(self, held: Held, price: Price | None, wanted: int) -> Held | NoRoom:
         """The same call with room for an answer of up to `wanted` tokens."""
-        return self._db.write(partial(self._grow, held, price, wanted))
+        return self._in_turn(partial(self._grow, held, price, wanted))
 
     def _grow(self, held: Held, price: Price | None, wanted: int) -> Held | NoRoom:
         meter = self._meter()
@@ -125,7 +129,7 @@ class DayBudget(LedgerTables):
     def settle(self, held: Held, used: Spent) -> None:
         """The call ended, and took this; kept also when the reservation was given up meanwhile."""
         figures = (used.input_tokens, used.output_tokens, _price(used), used.estimated)
-        self._db.execute(
+        self._change(
             "INSERT INTO spending (id, task, owner, model, at, input_tokens, output_tokens, picos, estimated,"
             " settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET"
             " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
@@ -135,7 +139,11 @@ class DayBudget(LedgerTables):
 
     def release(self, held: Held) -> None:
         """The call took nothing."""
-        self._db.execute("DELETE FROM spending WHERE id = ? AND settled = 0", (held.key,))
+        self._change("DELETE FROM spending WHERE id = ? AND settled = 0", (held.key,))
+
+    def _change(self, statement: str, values: tuple[object, ...]) -> None:
+        """Of one row, which makes room and takes none."""
+        self._db.write(lambda: self._db.execute(statement, values), order=Order.BESIDE)
 
     def today(self) -> Meter:
         """What was spent since midnight, and what is reserved now."""
@@ -144,7 +152,16 @@ class DayBudget(LedgerTables):
             self._forget()
             return self._meter()
 
-        return self._db.write(look)
+        return self._in_turn(look)
+
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        """What adds to the sums and is judged by them is done one after the other; tasks may move meanwhile."""
+
+        def judged() -> T:
+            self._db.turn("spending")
+            return work()
+
+        return self._db.write(judged, order=Order.BESIDE)
 
     def _forget(self) -> None:
         now = self.clock()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cairn.errors import StorageProblem
+from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.queue import Owner
@@ -70,7 +71,7 @@ class Fleet(LedgerTables):
                 ),
             )  # fmt: skip
 
-        self._db.write(say)
+        self._db.write(say, order=Order.NONE_AND_MAY_BE_LOST)  # it is said again in a few seconds
 
     def leave(self, crew: str) -> None:
         """The crew ended as it should. A ledger that does not answer hears of it by its silence."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from cairn.errors import UsageProblem
-from cairn.ledger_answer import Answer, Values
+from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_dialect import SQLITE, Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace, place_of
 from cairn.ledger_schema import VERSION, require_known, scripts, statements
@@ -46,12 +46,15 @@ class LedgerDatabase(Protocol):
         """The statement for each row, inside of `write`."""
         ...
 
-    def write(self, work: Callable[[], T], *, alone: bool = True) -> T:
+    def write(self, work: Callable[[], T], *, order: Order = Order.ALONE) -> T:
         """All that `work` does is committed, or nothing; it may be called again when the connection was lost.
 
-        `alone`: nobody else writes meanwhile, unless they said they need not be. Inside another one it is a part of
-        that, and taken back by itself when it raises.
+        Inside another one it is a part of that, in its order, and taken back by itself when it raises.
         """
+        ...
+
+    def turn(self, of: str) -> None:
+        """Inside of a change that is not alone: those that ask for the same turn come one after the other."""
         ...
 
     def ensure(self, script: str) -> None:
@@ -123,10 +126,13 @@ class SqliteLedger:
         with self._turn, translate_errors(self._path):
             self._db.executemany(statement, rows)
 
-    def write(self, work: Callable[[], T], *, alone: bool = True) -> T:  # noqa: ARG002 - one writer at a time, always
+    def write(self, work: Callable[[], T], *, order: Order = Order.ALONE) -> T:  # noqa: ARG002 - one at a time, always
         """BEGIN IMMEDIATE; `work` is called once."""
         with self._turn, translate_errors(self._path), transaction(self._db):
             return work()
+
+    def turn(self, of: str) -> None:
+        """A change has it already."""
 
     def ensure(self, script: str) -> None:
         """Writes only when something is missing."""

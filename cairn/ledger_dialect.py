@@ -24,6 +24,10 @@ class Dialect:
         """SQLite is told which index a claim uses; Postgres finds it by itself."""
         return f"INDEXED BY {name}" if self.name == "sqlite" else ""
 
+    def held(self, how: str) -> str:
+        """At the end of a SELECT: how its rows are locked. In SQLite whoever changes something is alone."""
+        return "" if self.name == "sqlite" else how
+
 
 def _same(text: str) -> str:
     return text

@@ -17,6 +17,7 @@ from cairn.task import MOVES
 # 5: the git commit that a task works on.
 # 6: which clone is accepting a task, and which had to give one up.
 # 7: which crews there are (before, the first crew made that table), and which models each cannot ask.
+# 8: on a server whoever changed something tells of it behind the commit, no more the trigger within it.
 _SINCE_3 = """
 CREATE TABLE need (task TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY (task, needs)) WITHOUT ROWID;
 CREATE INDEX need_by_needed ON need (needs);
@@ -92,7 +93,7 @@ CREATE TRIGGER needed_task_is_not_accepted AFTER UPDATE OF status ON task
     WHEN OLD.status = 'accepted' AND NEW.status <> 'accepted' BEGIN
     UPDATE task SET unmet = unmet + 1 WHERE id IN (SELECT task FROM need WHERE needs = NEW.id); END;
 """
-VERSION = 7
+VERSION = 8
 _UPGRADES = {  # from each earlier version to the next one
     1: """
 ALTER TABLE task ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
@@ -120,11 +121,16 @@ ALTER TABLE task ADD COLUMN variant_group TEXT;
     4: "ALTER TABLE task ADD COLUMN base TEXT NOT NULL DEFAULT '';",
     5: _SINCE_6,
     6: _SINCE_7,
+    7: "",
 }
 
 
 # The same in Postgres. Its functions name their schema, so that they do the same for whoever looks at it from outside.
 # A commit that may let a task start, end or look different is told of; the renewal of a lease is not.
+_TELL = """
+CREATE OR REPLACE FUNCTION {schema}.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('cairn.changed', 'yes', false); RETURN NULL; END $$
+"""
 _POSTGRES = """
 CREATE FUNCTION {schema}.task_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -149,8 +155,6 @@ CREATE TRIGGER task_birth AFTER INSERT ON {schema}.task
     FOR EACH ROW EXECUTE FUNCTION {schema}.task_changes();
 CREATE TRIGGER task_move AFTER UPDATE OF status ON {schema}.task
     FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {schema}.task_changes();
-CREATE FUNCTION {schema}.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    PERFORM pg_notify(TG_TABLE_SCHEMA, ''); RETURN NULL; END $$;
 CREATE TRIGGER task_is_told AFTER INSERT OR DELETE OR UPDATE OF status, owner, request, options, outcome, key,
     not_before, deadline, priority, cancel_asked_at ON {schema}.task
     FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tell();
@@ -163,6 +167,8 @@ def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
     """The statements that make today's ledger of one of that version, one by one; 0 is none at all."""
     for each in range(version, VERSION) if version else ():
         yield from map(dialect.tables, statements(_UPGRADES[each]))
+    if dialect.name != "sqlite":
+        yield _TELL.format(schema=schema)  # as it is today, whatever was there
     if not version:
         for script in (_SCHEMA, _SINCE_3, _SINCE_4, _SINCE_6, _SINCE_7):
             yield from map(dialect.tables, statements(script))

@@ -21,7 +21,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from cairn.errors import DiskFull, StorageProblem, UsageProblem
-from cairn.ledger_answer import Answer, Values
+from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_dialect import POSTGRES
 from cairn.ledger_place import LedgerServer
 from cairn.ledger_schema import VERSION, require_known, scripts, statements
@@ -31,6 +31,7 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 60.0  # for a server that was there
 FIRST_SECONDS = 3.0  # for one that was not: a wrong address is more likely than a restart
 STARTING_SECONDS = 60.0
+_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 CLOCK_SECONDS = 10.0  # how old the comparison of the clocks may be
 OLDEST_SERVER = 130_000
 # Whoever is stopped in the middle of a change loses it to the others, and makes it again when it goes on.
@@ -39,6 +40,13 @@ _CONNECTION = {
     "connect_timeout": "10", "application_name": "cairn", "keepalives_idle": "15", "keepalives_interval": "5",
     "keepalives_count": "3", "tcp_user_timeout": "30000", "client_encoding": "utf8",
 }  # fmt: skip
+_LOCKS = {Order.ALONE: "pg_advisory_xact_lock({})", Order.BESIDE: "pg_advisory_xact_lock_shared({})"}
+# Behind the commit: a transaction that has a notice in it holds a lock of the whole server until the disk has it, and
+# so no two would ever share a write to the disk. This one has nothing for the disk.
+TELL = (
+    "SELECT pg_notify('{}', ''), set_config('cairn.changed', '', false)"
+    " WHERE current_setting('cairn.changed', true) = 'yes'"
+)
 _LATER = ("starting up", "shutting down", "not yet accepting", "in recovery", "too many clients", "connection slots")
 _NOBODY = ("refused", "No such file", "closed the connection", "timeout", "reset", "unreachable", "terminat")
 _REPEATED = {"40001", "40P01"}
@@ -79,14 +87,16 @@ class PostgresLedger:
 
     def __init__(self, place: LedgerServer) -> None:
         self.place = place
-        self._lock = int.from_bytes(hashlib.sha256(place.schema.encode()).digest()[:8], "big", signed=True)
+        self._lock = _key(place.schema)
         self._turn = threading.RLock()  # a lease is renewed in another thread than its task runs in
         self._open_in: int | None = None  # the thread that is in a change
+        self._order = Order.ALONE  # of that change
         self._is_closed = False
         self._was_there = False  # the ledger: before, it is no loss
         self._since: float | None = None
         self._was_lost = False
         self._parts = 0
+        self._tell = TELL.format(place.schema)
         self._ahead, self._compared = 0.0, float("-inf")  # the server's clock, as seen by this machine's monotonic one
         self._connection = _first_connection(place)
         try:
@@ -119,11 +129,18 @@ class PostgresLedger:
         else:
             self.write(send)
 
-    def write(self, work: Callable[[], T], *, alone: bool = True) -> T:
-        """`alone` by a lock of the schema's own, which ends with the transaction."""
-        if self._is_open:
-            return self._part(work)
-        return self._patiently(lambda: self._written(work, alone=alone))
+    def write(self, work: Callable[[], T], *, order: Order = Order.ALONE) -> T:
+        """By a lock of the schema's own that ends with the transaction: shared by those that go side by side."""
+        if not self._is_open:
+            return self._patiently(lambda: self._written(work, order))
+        if order is Order.ALONE and self._order is not Order.ALONE:
+            raise RuntimeError("a change that is to be alone cannot be a part of one that is not")
+        return self._part(work)
+
+    def turn(self, of: str) -> None:
+        """By another lock that ends with the transaction."""
+        if self._order is not Order.ALONE:
+            self._run(f"SELECT pg_advisory_xact_lock({_key(f'{self.place.schema} {of}')})")
 
     def ensure(self, script: str) -> None:
         """Looks first, for whoever may use tables need not be allowed to make them."""
@@ -140,7 +157,7 @@ class PostgresLedger:
         """The server's clock; this machine's may be wrong."""
         if time.monotonic() - self._compared > CLOCK_SECONDS:
             before = time.monotonic()
-            (there,) = self.execute("SELECT extract(epoch FROM clock_timestamp())::float8").rows[0]
+            (there,) = self.execute(f"SELECT {_CLOCK}").rows[0]
             self._compare(float(there), (before + time.monotonic()) / 2)
         return self._ahead + time.monotonic()
 
@@ -204,32 +221,34 @@ class PostgresLedger:
 
     # ── changes ──
 
-    def _written(self, work: Callable[[], T], *, alone: bool) -> T:
-        number = self._begin(alone=alone)
+    def _written(self, work: Callable[[], T], order: Order) -> T:
+        number = self._begin(order)
         try:
             result = work()
         except BaseException:
             self._take_back()
             raise
-        self._commit(number)
+        self._commit(number, order)
         return result
 
-    def _begin(self, *, alone: bool) -> str:
+    def _begin(self, order: Order) -> str:
         """The transaction's number, by which its end can be asked for."""
-        lock = f"pg_advisory_xact_lock({self._lock})" if alone else "0"
+        lock = _LOCKS.get(order, "0").format(self._lock)
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        if order is Order.NONE_AND_MAY_BE_LOST:
+            begin += "; SET LOCAL synchronous_commit TO off"
+        ask = f"{begin}; SELECT {lock}, pg_current_xact_id()::text, {_CLOCK}"
         with self._explained():
             try:
-                done = self._connection.execute(
-                    b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT %b, pg_current_xact_id()::text,"
-                    b" extract(epoch FROM clock_timestamp())::float8" % lock.encode()
-                )
-                done.nextset()
+                done = self._connection.execute(ask.encode())
+                while done.nextset():
+                    pass
                 _, number, there = done.fetchall()[0]
             except BaseException:
                 self._take_back()
                 raise
         self._compare(float(there), time.monotonic())
-        self._open_in = threading.get_ident()
+        self._open_in, self._order = threading.get_ident(), order
         return str(number)
 
     def _take_back(self) -> None:
@@ -240,15 +259,15 @@ class PostgresLedger:
         except psycopg.Error:
             self._connection.close()
 
-    def _commit(self, number: str) -> None:
+    def _commit(self, number: str, order: Order) -> None:
         self._open_in = None
+        tells = f"; {self._tell}" if order in _LOCKS else ""
         try:
-            done = self._connection.execute(b"COMMIT")
+            done = self._connection.execute(f"COMMIT{tells}".encode())
         except psycopg.Error as error:
-            if not self._connection.closed:
-                raise _problem(self.place, error) from error
-            if not self._was_committed(number):
-                raise _LostConnection(_said(self.place, error)) from error
+            ended = self._connection.closed
+            if order is Order.NONE_AND_MAY_BE_LOST or not self._was_committed(number):
+                raise (_LostConnection(_said(self.place, error)) if ended else _problem(self.place, error)) from error
         except BaseException:
             self._connection.close()
             raise
@@ -495,6 +514,11 @@ def _require_usable(place: LedgerServer, connection: psycopg.Connection) -> None
             f"The database of {place} does not keep its texts in UTF-8.",
             fix="CREATE DATABASE cairn ENCODING 'UTF8' TEMPLATE template0   makes one that does.",
         )
+
+
+def _key(name: str) -> int:
+    """Of an advisory lock."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
 
 
 def _name(statement: str) -> str:

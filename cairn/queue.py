@@ -15,7 +15,7 @@ from typing import Any, Self
 from cairn.acceptances import HeldElsewhere, holding
 from cairn.errors import Conflict, IllegalMove, NotFound, UsageProblem
 from cairn.lacks import Lack, Wants
-from cairn.ledger_answer import Answer
+from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_database import LedgerDatabase, opened, over_before
 from cairn.ledger_dialect import Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace
@@ -47,6 +47,8 @@ _READY = """SELECT id FROM task AS next {index} WHERE status = 'queued' AND unme
 _ORDER = "ORDER BY priority DESC, created_at, rowid"
 _RESERVED = "variant_group = :group AND (owner IS NULL OR owner = :holder)"
 _NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
+# A claim on a server locks the row that it takes. Two at once pass by what the other has; for a named task they wait.
+_UNLESS_HELD, _ONCE_HELD = "FOR UPDATE SKIP LOCKED", "FOR UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +298,10 @@ class TaskQueue:
         For a key that an unfinished task has, that one is given back instead. Those `held_by` a process are for it
         alone, as long as it lives. Raises NotFound for one to come after that is not there.
         """
+        # What a key or a task to come after says must not change meanwhile; else new rows disturb nobody.
+        order = Order.ALONE if any(task.terms.key or task.terms.after for task in drafts) else Order.BESIDE
         return self._db.write(
-            lambda: tuple(self.unfinished(task.terms.key) or self._put(task, held_by) for task in drafts)
+            lambda: tuple(self.unfinished(task.terms.key) or self._put(task, held_by) for task in drafts), order=order
         )
 
     def _put(self, task: Task, held_by: Owner | None) -> Task:
@@ -369,13 +373,13 @@ class TaskQueue:
 
     def release_key(self, task_id: str) -> None:
         """The task has no key any more: another one may come for the same thing."""
-        self._db.execute("UPDATE task SET key = NULL WHERE id = ?", (task_id,))
+        self._change("UPDATE task SET key = NULL WHERE id = ?", (task_id,))
 
     def rewrite(self, task: Task, draft: Task) -> Task:
         """A task that never began asks for what the draft does, under its own id. IllegalMove when it has begun."""
         values = dict(zip(_COLUMNS.split(", "), _row(draft), strict=True))
         names = [name for name in values if name not in _OF_ITS_LIFE]
-        row = self._db.execute(
+        row = self._change(
             f"UPDATE task SET {', '.join(f'{name} = ?' for name in names)}"
             f" WHERE id = ? AND status = ? AND attempt = 0 AND owner IS NULL RETURNING {self._found}",
             (*(values[name] for name in names), task.id, TaskStatus.QUEUED),
@@ -479,13 +483,14 @@ class TaskQueue:
         return tuple(TaskEvent(at, TaskStatus(was) if was else None, TaskStatus(to), why) for at, was, to, why in rows)
 
     def last_move(self) -> int:
-        """The number of the newest move of any task."""
+        """The number of the newest move of any task; one with a smaller number may be about to be committed."""
         return int(self._db.execute("SELECT coalesce(max(number), 0) FROM event").rows[0][0])
 
     def moves_since(self, number: int, wanted: Wanted) -> tuple[tuple[int, Task, TaskEvent], ...]:
         """The moves after that one, oldest first, of tasks that are wanted now, each with its number."""
-        query = "SELECT number, task, at, was, became, reason FROM event WHERE number > ? ORDER BY number"
-        rows = self._db.execute(query, (number,)).rows
+        rows = self._events_after(number)
+        if any(row[0] != number + place for place, row in enumerate(rows, 1)):  # a missing one may come yet
+            rows = self._db.write(lambda: self._events_after(number))
         where, values = wanted.clause(self._db.dialect)
         narrowed = f"{where}AND id = ?" if where else "WHERE id = ?"
         found = {task_id: self._select(narrowed, (*values, task_id)) for task_id in {row[1] for row in rows}}
@@ -494,6 +499,10 @@ class TaskQueue:
             for moved, task_id, at, was, to, why in rows
             for task in found[task_id]
         )
+
+    def _events_after(self, number: int) -> list[Any]:
+        query = "SELECT number, task, at, was, became, reason FROM event WHERE number > ? ORDER BY number"
+        return self._db.execute(query, (number,)).rows
 
     def claim(
         self,
@@ -513,11 +522,11 @@ class TaskQueue:
         these models, unless it is named. One statement, so that no two processes get the same task. The lease must be
         renewed by `heartbeat`.
         """
-        choice = self._choice
+        choice, held = self._choice, self._db.dialect.held
         but = _but(without, "next")
-        named = choice.named_if_ready + but if if_ready else _NAMED
-        any_one = f"{choice.of_group if variants else choice.any}{but} {_ORDER} LIMIT 1"
-        chosen = named if task_id is not None else any_one
+        named = f"{choice.named_if_ready + but if if_ready else _NAMED} {held(_ONCE_HELD)}"
+        next_one = f"{choice.of_group if variants else choice.any}{but} {_ORDER} LIMIT 1 {held(_UNLESS_HELD)}"
+        chosen = named if task_id is not None else next_one
         full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :over)"
         values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once, **_named(without)}
         statement = f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
@@ -526,12 +535,14 @@ class TaskQueue:
                         RETURNING {self._found}"""
 
         def take() -> Answer:
+            if at_once is not None or self._db.execute("SELECT 1 FROM pause LIMIT 1").first() is not None:
+                self._db.turn("claims")  # how many run, and who tries a paused model, is judged by other tasks' rows
             now = self.clock()
             over = {} if at_once is None else {"over": over_before(self._db, now)}
             until = now + LEASE_SECONDS
             return self._db.execute(statement, {**values, **over, "now": now, "until": until, **_names(variants)})
 
-        row = self._db.write(take).first()
+        row = self._db.write(take, order=Order.BESIDE).first()
         return _task(row) if row else None
 
     def count_ready(self, most: int, variants: Variants | None = None, without: Sequence[str] = ()) -> int:
@@ -615,19 +626,21 @@ class TaskQueue:
                 (self.clock() + LEASE_SECONDS, task.id, task.attempt, str(owner), TaskStatus.RUNNING),
             )
 
-        return self._db.write(beat, alone=False).count == 1  # hundreds of workers need not wait for each other
+        # The last half second of leases is all that a server which breaks down could lose of it, and they run for
+        # thirty; whoever comes back is not judged by them at first (`abandoned`). A claim is never stored so.
+        return self._db.write(beat, order=Order.NONE_AND_MAY_BE_LOST).count == 1
 
     def note_checks(self, task: Task, word: str) -> Task:
         """What the task's checks say together now; no move."""
         noted = replace(self.get(task.id), outcome=replace(self.get(task.id).outcome, checks=word))
-        self._db.execute("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
+        self._change("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
         return noted
 
     def finish(self, task: Task, status: TaskStatus, *, reason: str = "", outcome: Outcome) -> Task:
         """A running task ends in `status`; refused (IllegalMove) when the attempt is no longer the current one."""
         require_move(task.id, TaskStatus.RUNNING, status)
         now, result = self.clock(), json.dumps(asdict(outcome))
-        row = self._db.execute(
+        row = self._change(
             f"""UPDATE task SET status = ?, reason = ?, finished_at = ?, changed_at = ?, outcome = ?,
                                 waits_for = '', owner = NULL, lease_until = NULL
                 WHERE id = ? AND attempt = ? AND status = ? RETURNING {self._found}""",
@@ -641,7 +654,7 @@ class TaskQueue:
         HeldElsewhere while an accept or undo of the task is being written.
         """
         require_move(task.id, task.status, status)
-        row = self._db.execute(
+        row = self._change(
             f"""UPDATE task SET status = ?, reason = ?, changed_at = ?, owner = NULL, lease_until = NULL
                 WHERE id = ? AND status = ? AND NOT EXISTS (SELECT 1 FROM acceptance WHERE acceptance.task = task.id)
                 RETURNING {self._found}""",
@@ -676,7 +689,7 @@ class TaskQueue:
             "attempt": task.attempt, "running": TaskStatus.RUNNING,
         }  # fmt: skip
         # A deadline that ended the task does not end it again when a person resumes it.
-        row = self._db.execute(
+        row = self._change(
             f"""UPDATE task SET status = :queued, reason = :reason, changed_at = :now, options = :options,
                                 not_before = :not_before, in_vain = :in_vain, waits_for = :waits_for,
                                 owner = :holder, lease_until = NULL,
@@ -690,7 +703,7 @@ class TaskQueue:
     def give_options(self, task: Task, options: Mapping[str, str], *, held_by: Owner | None = None) -> Task:
         """Adds settings to a task that is queued, and reserves it; IllegalMove when it moved meanwhile."""
         holder = None if held_by is None else str(held_by)
-        row = self._db.execute(
+        row = self._change(
             f"UPDATE task SET options = ?, owner = ? WHERE id = ? AND status = ? RETURNING {self._found}",
             (json.dumps({**task.options, **options}), holder, task.id, TaskStatus.QUEUED),
         ).first()
@@ -698,7 +711,7 @@ class TaskQueue:
 
     def ask_to_cancel(self, task: Task) -> bool:
         """Whoever runs the task hears of it within moments; False when nobody runs it any more."""
-        asked = self._db.execute(
+        asked = self._change(
             "UPDATE task SET cancel_asked_at = ? WHERE id = ? AND attempt = ? AND status = ?",
             (self.clock(), task.id, task.attempt, TaskStatus.RUNNING),
         )
@@ -774,6 +787,10 @@ class TaskQueue:
                 raise HeldElsewhere(held)
             raise IllegalMove(f"Task {task_id} was taken over by another process.", fix=f"cairn show {task_id}")
         return _task(row)
+
+    def _change(self, statement: str, values: Values) -> Answer:
+        """Of one task, judged by its own row alone: beside other tasks' changes."""
+        return self._db.write(lambda: self._db.execute(statement, values), order=Order.BESIDE)
 
     def _select(self, tail: str, values: tuple[object, ...] | Mapping[str, object]) -> list[Task]:
         return [_task(row) for row in self._db.execute(f"SELECT {self._found} FROM task {tail}", values).rows]

@@ -16,6 +16,7 @@ from typing import Any
 from cairn.changes import Content, EntryKind
 from cairn.errors import NotFound, StorageProblem
 from cairn.hunks import Part, Selection
+from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerDatabase
 from cairn.ledger_place import LedgerServer
 from cairn.object_store import ObjectStore
@@ -109,7 +110,7 @@ class SharedOperations:
             objects.put(name, data)
             data = None
         statement = "INSERT INTO operation_data (token, data, object) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-        self._db.write(lambda: self._db.execute(statement, (operation.token, data, name)), alone=False)
+        self._db.write(lambda: self._db.execute(statement, (operation.token, data, name)), order=Order.NONE)
 
     def follow(self, chain: Sequence[tuple[Operation, Selection | None]]) -> None:
         """The clone's own operations of one accept, from it to its last undo, are here as they are there.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from cairn.errors import DamagedFile, NotFound, StorageProblem
 from cairn.journal import TakenOver
+from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerDatabase
 from cairn.ledger_place import LedgerServer
 from cairn.object_store import ObjectMissing, ObjectStore, StoredObject
@@ -152,8 +153,8 @@ class TaskContents:
         if load.key is not None:
             self._require_objects(task, load).put(load.key, load.data)
         elif len(load.data) > SHORT:
-            self._database.write(lambda: self._put_part(task, load, live=False), alone=False)  # while nobody waits
-        self._database.write(lambda: self._switch(task, head, load, is_draft=is_draft))
+            self._database.write(lambda: self._put_part(task, load, live=False), order=Order.NONE)
+        self._database.write(lambda: self._switch(task, head, load, is_draft=is_draft), order=Order.BESIDE)
         if head is not None and head.object is not None and load.is_whole and self._objects is not None:
             with suppress(StorageProblem):  # gc deletes it then
                 self._objects.delete(head.object)
@@ -167,7 +168,9 @@ class TaskContents:
     def _switch(self, task: Task, head: Head | None, load: _Load, *, is_draft: bool) -> None:
         """While nobody moves the task: the new content takes the old one's place, or TakenOver is raised."""
         db, made = self._database, load.head
-        known = db.execute("SELECT status, attempt FROM task WHERE id = ?", (task.id,)).first()
+        # Locked: whoever would give the task to another attempt waits, and then that one finds this content.
+        look = f"SELECT status, attempt FROM task WHERE id = ? {db.dialect.held('FOR SHARE')}"  # noqa: S608 - our words
+        known = db.execute(look, (task.id,)).first()
         held = known is None if is_draft else known is not None and tuple(known) == (str(task.status), task.attempt)
         if not held or not self._replaced(task, head, made):
             raise TakenOver
@@ -229,7 +232,7 @@ class TaskContents:
             self._database.execute("DELETE FROM task_part WHERE task = ?", (task_id,))
             self._database.execute("DELETE FROM task_data WHERE task = ?", (task_id,))
 
-        self._database.write(delete, alone=False)  # whoever forgets the task has the lock, on another connection
+        self._database.write(delete, order=Order.NONE)  # whoever forgets the task is alone, on another connection
         if head is not None and head.object is not None and self._objects is not None:
             with suppress(StorageProblem):
                 self._objects.delete(head.object)

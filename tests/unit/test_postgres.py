@@ -56,7 +56,7 @@ class Line:
     def __init__(self, url):
         self.socket = f"{parse_qs(urlsplit(url).query)['host'][0]}/.s.PGSQL.5432"
         self.cut = ""  # "before" or "after" the server hears of the commit
-        self.sign = b"COMMIT\0"
+        self.sign = b"COMMIT"
         self.always = False
         self.cuts = 0
         self.unheard = set()
