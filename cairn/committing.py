@@ -33,7 +33,7 @@ def accept_and_commit(
     Raises what `accept` raises, and UsageProblem or Conflict before it. When the commit itself fails, the accept stays.
     """
     with orchestrator.project.locked():
-        changes = orchestrator.to_accept(task, selection)
+        changes = orchestrator.acceptable.to_accept(task, selection)
         prepared = _prepared(orchestrator, task, message, changes)
         task, applied = accept()
         taken = {*applied.operation.paths, *applied.already}
@@ -70,7 +70,7 @@ def foresee_commit(
 
 
 def _prepared(orchestrator: Orchestrator, task: Task, message: str | None, changes: ChangeSet) -> PreparedCommit:
-    review = orchestrator.review(task)
+    review = orchestrator.reviews.of(task)
     summary = review.submission.summary if review.submission else ""
     text = message_for(task.id, task.request, summary, message)
     return prepare_commit(orchestrator.project.root, _files(changes), text)

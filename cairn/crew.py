@@ -163,7 +163,7 @@ class Crew:
         if abs((clock - self._clock) - since) > JUMP_SECONDS or since > AWAY_SECONDS:
             self._jumped = now  # a laptop woke up, or nobody reached the ledger: the living have yet to renew leases
         self._looked, self._clock = now, clock
-        for task in self._orchestrator.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
+        for task in self._orchestrator.recovery.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
             self._tell(task.id, f"{task.status}: {task.reason}")
 
     def _show(self) -> None:
@@ -298,7 +298,7 @@ class Crew:
         if self._ledger_is_away:
             return
         with suppress(IllegalMove):  # it had given it back, or another process was faster
-            moved = self._orchestrator.take_from_the_dead(task, how)
+            moved = self._orchestrator.recovery.take_from_the_dead(task, how)
             end = TaskEnded(task.id, moved.status, moved.reason)
             self.tally.ended[task.id] = end
             self._tell(task.id, f"{moved.status}: {moved.reason}")

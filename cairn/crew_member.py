@@ -20,10 +20,11 @@ from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_l
 from cairn.errors import CairnError, IllegalMove
 from cairn.journal import TakenOver
 from cairn.message_lines import to_line
-from cairn.orchestrator import RELEASED, Orchestrator
+from cairn.orchestrator import Orchestrator
 from cairn.progress_lines import ProgressLines
 from cairn.project import Project
 from cairn.review import Review
+from cairn.run_endings import RELEASED
 from cairn.settings import Settings
 from cairn.task import Task, TaskStatus
 from cairn.worker import Worker
@@ -96,7 +97,7 @@ class CrewMember:
         if not task.terms.accepts or task.status is not TaskStatus.IN_REVIEW:
             return ""
         try:
-            self._orchestrator.accept(task)
+            self._orchestrator.decisions.accept(task)
         except CairnError as error:  # it stays in review, where a person sees it
             return error.what
         return ""

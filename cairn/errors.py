@@ -146,3 +146,10 @@ class Interrupted(CairnError):
     """The person stopped the command; what was done until then is kept."""
 
     exit_code = 130
+
+
+def in_one_line(error: Exception) -> str:
+    """What `cairn list` shows of an error that ended a task."""
+    if isinstance(error, CairnError):
+        return " ".join([error.what, *error.why.splitlines()[:1]])
+    return f"a bug in Cairn: {type(error).__name__}: {error}"

@@ -92,8 +92,8 @@ def foresee(
     force: bool = False,
 ) -> Forecast:
     """Writes nothing. Raises only what keeps everything from being foreseen, such as a task that is not in review."""
-    undecided = orchestrator.undecided(task, selection)
-    changes = orchestrator.to_accept(task, selection)
+    undecided = orchestrator.acceptable.undecided(task, selection)
+    changes = orchestrator.acceptable.to_accept(task, selection)
     planned = orchestrator.project.preview(changes)
     standing = orchestrator.settings.accept.allow
     made: ForeseenCommit | None = None
@@ -105,7 +105,7 @@ def foresee(
             made = foresee_commit(orchestrator, task, message, changes, planned)
         require_allowed(task.id, changes, standing, allow)
         if not force:
-            orchestrator.require_checks_passed(task)
+            orchestrator.checks.require_passed(task)
         require_acceptable(task.id, planned)
     except CairnError as error:
         refusal = error

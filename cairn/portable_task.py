@@ -78,7 +78,7 @@ def export_task(
 
     `even_if`: what only looks like a key may pass; a key that this machine knows never does.
     """
-    source = orchestrator.file_of(task)
+    source = orchestrator.work.file_of(task)
     if target.exists():
         raise UsageProblem(f"{target} exists already; it was left as it is.", fix="Name another file.")
     if not target.parent.is_dir():

@@ -97,7 +97,7 @@ def _end(orchestrator: Orchestrator, group: str) -> None:
     for task in orchestrator.queue.group(group):
         if task.status is TaskStatus.QUEUED:
             with suppress(IllegalMove):  # another process claimed it
-                orchestrator.cancel(task, reason=STOPPED)
+                orchestrator.moves.cancel(task, reason=STOPPED)
 
 
 def _said(tasks: Sequence[Task], console: Console) -> int:

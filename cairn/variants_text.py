@@ -22,8 +22,8 @@ _COLOURS = {TaskStatus.IN_REVIEW: "yellow", TaskStatus.ACCEPTED: "green", TaskSt
 
 def show(orchestrator: Orchestrator, tasks: Sequence[Task], console: Console, *, diff: bool = False) -> None:
     """The table, and with `diff` which of them changes which file and what lies between two."""
-    ranked = rank(attempt_of(orchestrator.review(task)) for task in tasks)
-    differing = unlike([orchestrator.base_of(task) for task in tasks])
+    ranked = rank(attempt_of(orchestrator.reviews.of(task)) for task in tasks)
+    differing = unlike([orchestrator.work.base_of(task) for task in tasks])
     groups = {task.terms.group for task in tasks}
     told = ranking_json(groups.pop() if len(groups) == 1 else None, ranked, differing)
     table(ranked, console)
@@ -45,7 +45,7 @@ def _of(ranked: Sequence[Ranked], tasks: Sequence[Task]) -> list[Task]:
 
 def _differences(orchestrator: Orchestrator, tasks: Sequence[Task], console: Console) -> dict[str, object]:
     ids = [task.id for task in tasks]
-    every = [whole(orchestrator.review(task)) for task in tasks]
+    every = [whole(orchestrator.reviews.of(task)) for task in tasks]
     rows = by_file(every)
     console.write()
     files_table(ids, rows, console)

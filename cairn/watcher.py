@@ -223,7 +223,7 @@ class Watcher:
                 self._add(file, self._orchestrator.task(task_id))
             case Cancel(task_id, reason):
                 with contextlib.suppress(IllegalMove):  # it has begun this instant
-                    self._orchestrator.cancel(self._orchestrator.task(task_id), reason=reason)
+                    self._orchestrator.moves.cancel(self._orchestrator.task(task_id), reason=reason)
                     self._tell(f"{task_id} cancelled: {reason}")
                 self._orchestrator.queue.release_key(task_id)
             case Release(task_id):
@@ -300,13 +300,13 @@ class Watcher:
             self._seen.stale.pop(task_id, None)
         for task_id, task in waiting.items():
             if task_id not in self._seen.read:
-                self._seen.read[task_id] = frozenset(self._orchestrator.seen_by(task))
+                self._seen.read[task_id] = frozenset(self._orchestrator.work.seen_by(task))
             elif not touched & self._seen.read[task_id]:
                 continue
             self._mind(task)
 
     def _mind(self, task: Task) -> None:
-        before, stale = self._seen.stale.get(task.id, ()), self._orchestrator.review(task).stale
+        before, stale = self._seen.stale.get(task.id, ()), self._orchestrator.reviews.of(task).stale
         self._seen.stale[task.id] = stale
         if stale and stale != before:
             self._tell(f"{task.id} is stale: {_some(stale)} changed since it was read")
@@ -318,7 +318,7 @@ class Watcher:
         if not self._options.rerun_stale:
             return
         try:
-            again = self._orchestrator.retry(task, because="files that it read were changed meanwhile")
+            again = self._orchestrator.again.retry(task, because="files that it read were changed meanwhile")
         except CairnError as error:
             self._tell(f"{task.id} cannot be done again: {printable(error.what)}")
         else:

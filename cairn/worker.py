@@ -74,7 +74,7 @@ class _Holding:
     def _heed(self) -> None:
         with suppress(CairnError):
             if not self.is_asked and self._queue.is_to_be_cancelled(self._task):
-                why = self._orchestrator.accepted_instead_of(self._task) or ASKED
+                why = self._orchestrator.variants.accepted_instead_of(self._task) or ASKED
                 self.is_asked = True
                 with suppress(RuntimeError):  # the loop ended with the task
                     self._loop.call_soon_threadsafe(self._work.cancel, why)
@@ -96,7 +96,7 @@ class Worker:
 
     async def run_claimed(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
         """The review of a task that this process holds. `patient`: what may pass puts it off instead of failing it."""
-        work = asyncio.ensure_future(self._orchestrator.run(task, observe, patient=patient))
+        work = asyncio.ensure_future(self._orchestrator.runs.run(task, observe, patient=patient))
         with _Holding(self._orchestrator, task, self._owner, work) as holding:
             try:
                 return await work
@@ -106,7 +106,7 @@ class Worker:
                     with suppress(asyncio.CancelledError):
                         await work
                     raise
-        return self._orchestrator.review(self._orchestrator.task(task.id))
+        return self._orchestrator.reviews.of(self._orchestrator.task(task.id))
 
     async def _claimed(self, task_id: str, observe: Observer, *, wait: bool) -> Task:
         queue, at_once = self._orchestrator.queue, self._orchestrator.settings.budget.tasks_at_once
@@ -121,5 +121,5 @@ class Worker:
                 observe(HeldBack(f"{', '.join(running)} {_run(running)}, and budget.tasks_at_once is {at_once}"))
                 told = running
             await asyncio.sleep(CLAIM_SECONDS)
-            self._orchestrator.recover_abandoned()
+            self._orchestrator.recovery.recover_abandoned()
         return task

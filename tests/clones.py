@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.plugins import code_source, text_model
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Task, TaskStatus
 from cairn.task_store import LocalTasks
@@ -47,7 +48,7 @@ def at(root: Path, place: LedgerPlace, tasks: Path, *, shared: bool = True) -> O
 
 def in_review(orchestrator: Orchestrator, program: str = PROGRAM) -> Task:
     """A task that a real program did."""
-    task = orchestrator.submit("change it", CodeOrigin("file", "p.py", program))
+    task = orchestrator.new_tasks.submit("change it", CodeOrigin("file", "p.py", program))
     review = asyncio.run(Worker(orchestrator).run_task(task.id))
     assert review.task.status is TaskStatus.IN_REVIEW, review.task.reason
     return review.task

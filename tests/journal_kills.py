@@ -24,10 +24,11 @@ from cairn import executor, local_model, memory_overlay  # noqa: F401
 from cairn.code_generator import CodeGenerator
 from cairn.external_functions import function_reference
 from cairn.language_model import Completion
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.program import CallRecord
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_file import TaskFile
@@ -129,7 +130,7 @@ def desk(root: Path, counter: Path) -> Orchestrator:
 def run(root: Path, counter: Path) -> None:
     """Starts the task, or goes on with the one there is."""
     with desk(root, counter) as orchestrator:
-        orchestrator.recover()
+        orchestrator.recovery.recover()
         known = orchestrator.queue.tasks()
         task = known[0] if known else None
         if task is None:
@@ -170,7 +171,7 @@ def state(root: Path, counter: Path) -> dict[str, Any]:
     """All that must be the same whatever happened on the way; a question under way at the kill costs what it costs."""
     with desk(root, counter) as orchestrator:
         task = orchestrator.task("bcdfgh")
-        review = orchestrator.review(task)
+        review = orchestrator.reviews.of(task)
         return {
             "status": str(task.status),
             "changes": review.changes.digest,

@@ -94,7 +94,7 @@ def opened(
         if not founding and settings.engine.url is None and not os.path.lexists(project.state):
             project = stack.enter_context(_without_tasks(project))
         orchestrator = stack.enter_context(Orchestrator.open(project, settings))
-        for notice in orchestrator.recover():
+        for notice in orchestrator.recovery.recover():
             console.note(f"cairn: {printable(notice)}")
         yield orchestrator
 

@@ -81,7 +81,8 @@ def command(
         task = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "accept")
         wanted = Wanted(task, None, allow, commit, message, force, overrule)
         if paths:
-            wanted = replace(wanted, selection=orchestrator.picked(task, _named(orchestrator, task, chosen, paths)))
+            picked = orchestrator.acceptable.picked(task, _named(orchestrator, task, chosen, paths))
+            wanted = replace(wanted, selection=picked)
         if hunks:
             answered = _asked(orchestrator, wanted, console)
             if answered is None:
@@ -107,7 +108,7 @@ def _accepted(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> i
     made: Commit | None = None
     notes = _on_checks(orchestrator, wanted)
     accept = partial(
-        orchestrator.accept,
+        orchestrator.decisions.accept,
         wanted.task,
         wanted.selection,
         allow=wanted.allow,
@@ -150,8 +151,8 @@ def _rejected_for(orchestrator: Orchestrator, task: Task) -> list[str]:
 
 def _on_checks(orchestrator: Orchestrator, wanted: Wanted) -> list[str]:
     """What the checks of the task do not say of just what is accepted; asked before the project changes."""
-    evidence = orchestrator.evidence(wanted.task)
-    part = wanted.selection is not None and wanted.selection != orchestrator.undecided(wanted.task).asked
+    evidence = orchestrator.checks.evidence(wanted.task)
+    part = wanted.selection is not None and wanted.selection != orchestrator.acceptable.undecided(wanted.task).asked
     ran = [each for each in evidence.standings if each.verdict in {Verdict.PASSED, Verdict.FAILED}]
     found = [
         (evidence.missing, "without these checks, which did not run on it"),
@@ -162,7 +163,7 @@ def _on_checks(orchestrator: Orchestrator, wanted: Wanted) -> list[str]:
 
 
 def _left(orchestrator: Orchestrator, task: Task) -> ChangeSet:
-    return orchestrator.changes(task) if task.status is TaskStatus.IN_REVIEW else ChangeSet()
+    return orchestrator.acceptable.changes(task) if task.status is TaskStatus.IN_REVIEW else ChangeSet()
 
 
 # -- a dry run ---------------------------------------------------------------------------------------------------------
@@ -206,8 +207,8 @@ def _asked(orchestrator: Orchestrator, wanted: Wanted, console: Console) -> Want
     from cairn.hunk_dialog import HunkDialog
     from cairn.hunk_questions import Answers
 
-    review = orchestrator.review(wanted.task)
-    undecided = orchestrator.undecided(wanted.task, wanted.selection)
+    review = orchestrator.reviews.of(wanted.task)
+    undecided = orchestrator.acceptable.undecided(wanted.task, wanted.selection)
     standing = (*orchestrator.settings.accept.allow, *wanted.allow)
 
     def unnamed(selection: Selection, named: tuple[str, ...]) -> tuple[Danger, ...]:
@@ -241,7 +242,7 @@ def _nothing_chosen(orchestrator: Orchestrator, task: Task, console: Console) ->
 
 def _named(orchestrator: Orchestrator, task: Task, chosen: Chosen, names: Sequence[str]) -> list[str]:
     """The names as paths of the project: as reviews print them, or as seen from the folder the command is called in."""
-    left = orchestrator.changes(task)
+    left = orchestrator.acceptable.changes(task)
     return [_one_of(left, name, _readings(name, chosen.path, orchestrator.project.root)) for name in names]
 
 

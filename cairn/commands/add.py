@@ -118,16 +118,16 @@ def command(
         before = orchestrator.queue.unfinished(terms.key)
         asked = asked_for(orchestrator, chosen, wishes[0][1], files)
         if count is not None:
-            several = partial(orchestrator.submit_variants, options=options, asked=asked, terms=terms)
+            several = partial(orchestrator.new_tasks.submit_variants, options=options, asked=asked, terms=terms)
             groups = [several(request, origins_of(origin, count, writers)) for request, origin in wishes]
             found = tuple(task for group in groups for task in group)
             tell_added(console, found, None, orchestrator.queue.holds(found))
             return
         if asked:
-            one = partial(orchestrator.submit, options=options, asked=asked, terms=terms, for_workers=True)
+            one = partial(orchestrator.new_tasks.submit, options=options, asked=asked, terms=terms, for_workers=True)
             tasks = tuple(one(request, origin) for request, origin in wishes)
         else:
-            tasks = orchestrator.submit_all(wishes, options=options, terms=terms)
+            tasks = orchestrator.new_tasks.submit_all(wishes, options=options, terms=terms)
         tell_added(console, tasks, before, orchestrator.queue.holds(tasks))
 
 

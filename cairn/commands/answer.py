@@ -61,15 +61,15 @@ def command(
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = named_task(orchestrator, task_id, (TaskStatus.WAITING,), "answer")
-        review = orchestrator.review(task)
+        review = orchestrator.reviews.of(task)
         if not (yes or no or always):
             return _asked_here(orchestrator, review, console, accept=accept, verbose=verbose)
         said = _said(review, limits, yes=not no, always=always, because=because)
         held_by = None if detach else Owner.this_process()
         if said is None:
-            task = orchestrator.resume(task, options_of(None, limits), held_by=held_by)
+            task = orchestrator.stopped_tasks.resume(task, options_of(None, limits), held_by=held_by)
         else:
-            task = orchestrator.answer(task, said.answer, said.options, held_by=held_by)
+            task = orchestrator.stopped_tasks.answer(task, said.answer, said.options, held_by=held_by)
         if detach or task.status is not TaskStatus.QUEUED:
             return _told(orchestrator, task, console)
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
@@ -95,7 +95,8 @@ def _asked_here(orchestrator: Orchestrator, review: Review, console: Console, *,
     if review.question is None:
         if review.task.status is not TaskStatus.WAITING:
             raise NotFound(f"Task {review.task.id} asks nothing.", fix=f"cairn show {review.task.id}")
-        task = orchestrator.resume(review.task, held_by=Owner.this_process())  # answered, and killed before it went on
+        # It was answered, and killed before it went on.
+        task = orchestrator.stopped_tasks.resume(review.task, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)
     if somebody_is_there(console):
         return conclude(orchestrator, review, console, accept=accept, verbose=verbose)
@@ -111,7 +112,7 @@ def _told(orchestrator: Orchestrator, task: Task, console: Console) -> int:
     from cairn.json_output import review_json
     from cairn.review_text import ending
 
-    review = orchestrator.review(task)
+    review = orchestrator.reviews.of(task)
     if console.as_json:
         console.json(review_json(review))
     console.write(ending(review, console))

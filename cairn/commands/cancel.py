@@ -31,7 +31,7 @@ def command(chosen: Chosen, task_ids: tuple[str, ...], as_json: bool) -> None:
         tasks = [orchestrator.task(task_id) for task_id in task_ids]
         ended = []
         for task in tasks:
-            if not orchestrator.cancel(task):
+            if not orchestrator.moves.cancel(task):
                 deadline = time.monotonic() + PATIENCE_SECONDS
                 while orchestrator.task(task.id).status is TaskStatus.RUNNING:
                     if time.monotonic() > deadline:

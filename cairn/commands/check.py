@@ -38,7 +38,7 @@ def command(
         every = orchestrator.settings.with_options(task.options).checks
         required = {name for name, check in every.items() if check.required}
         with ProgressLines(verbose=False) as progress:
-            results = asyncio.run(orchestrator.check(task, names, progress, unsandboxed=unsandboxed))
+            results = asyncio.run(orchestrator.checks.run(task, names, progress, unsandboxed=unsandboxed))
     if as_json:
         console.json({"id": task.id, "checks": [check_json(each) for each in results]})
     for each in results:

@@ -26,8 +26,8 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = looked_at(orchestrator, task_id, "diff")
-        changes = orchestrator.changes(task)
-        evidence = orchestrator.evidence(task)
+        changes = orchestrator.acceptable.changes(task)
+        evidence = orchestrator.checks.evidence(task)
     if as_json:
         from cairn.json_output import changes_json
 

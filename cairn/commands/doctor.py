@@ -56,6 +56,6 @@ def _repair(chosen: Chosen, project: Project, console: Console) -> None:
     for path in damaged_files(project):
         console.note(f"cairn: moved {path.name} aside, to {set_aside(path).relative_to(project.state.parent)}")
     with Orchestrator.open(project, chosen.settings(project.root)) as orchestrator:
-        restored = orchestrator.rebuild_ledger()
-        orchestrator.recover()
+        restored = orchestrator.recovery.rebuild_ledger()
+        orchestrator.recovery.recover()
     console.note(f"cairn: {len(restored)} tasks were put back into the ledger.")

@@ -25,7 +25,7 @@ def command(chosen: Chosen, file: Path, as_json: bool) -> None:
 
     console = Console(as_json=as_json)
     with opened(chosen, console, founding=True) as orchestrator:
-        review = orchestrator.review(import_task(orchestrator, file))
+        review = orchestrator.reviews.of(import_task(orchestrator, file))
     if as_json:
         console.json(review_json(review))
     console.write(ending(review, console))

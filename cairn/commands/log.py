@@ -26,7 +26,7 @@ def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
     with opened(chosen, console) as orchestrator:
         task = looked_at(orchestrator, task_id, "log")
         events = orchestrator.queue.events(task.id)
-        calls = orchestrator.review(task).calls
+        calls = orchestrator.reviews.of(task).calls
     if as_json:
         moves = [{"at": event.at, "status": str(event.became), "reason": event.reason} for event in events]
         console.json({"id": task.id, "moves": moves, "calls": [call_json(call) for call in calls]})

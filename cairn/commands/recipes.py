@@ -77,7 +77,7 @@ def new(chosen: Chosen, name: str, task_id: str, as_json: bool) -> None:
 
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
-        review = orchestrator.review(orchestrator.task(task_id))
+        review = orchestrator.reviews.of(orchestrator.task(task_id))
         text = recipe_text(name, review.task.request, review.steps)
         path = write_recipe(orchestrator.project.state / FOLDER, name, text)
     if as_json:

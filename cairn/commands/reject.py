@@ -24,7 +24,7 @@ def command(chosen: Chosen, task_id: str | None, reason: str, overrule: bool, as
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         named = named_task(orchestrator, task_id, (TaskStatus.IN_REVIEW,), "reject")
-        task = orchestrator.reject(named, reason, overrule=overrule)
+        task = orchestrator.decisions.reject(named, reason, overrule=overrule)
         partly = bool(orchestrator.operations.accepted(task.id))
     if as_json:
         from cairn.json_output import task_json

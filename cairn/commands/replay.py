@@ -63,11 +63,12 @@ def command(
                 from cairn.plugins import model_origin
 
                 origin = model_origin(orchestrator.settings)
-            forked = asyncio.run(orchestrator.fork(task, fork, then=then, origin=origin, held_by=Owner.this_process()))
+            forking = orchestrator.again.fork(task, fork, then=then, origin=origin, held_by=Owner.this_process())
+            forked = asyncio.run(forking)
             console.note(f"cairn: forked from {task.id} after step {fork}")
             return carry_out(orchestrator, forked, console, accept=False, verbose=verbose)
         with ProgressLines(verbose=verbose) as progress:
-            found = asyncio.run(orchestrator.replay(task, until=until, observe=progress))
+            found = asyncio.run(orchestrator.again.replay(task, until=until, observe=progress))
     if as_json:
         from cairn.json_output import replay_json
 

@@ -53,7 +53,7 @@ def command(
         if model is not None:
             return _let_be_asked(orchestrator, console, model)
         task = _interrupted(orchestrator) if task_id is None else orchestrator.task(task_id)
-        task = orchestrator.resume(task, options_of(None, limits, ask=ask), held_by=Owner.this_process())
+        task = orchestrator.stopped_tasks.resume(task, options_of(None, limits, ask=ask), held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
 
 
@@ -75,7 +75,7 @@ def _interrupted(orchestrator: Orchestrator) -> Task:
 
 
 def _let_be_asked(orchestrator: Orchestrator, console: Console, model: str) -> int:
-    with orchestrator.model_pauses() as pauses:
+    with orchestrator.model_use.pauses() as pauses:
         names = [pause.model for pause in pauses.every()]
         ended = pauses.end(model)
     if not ended:

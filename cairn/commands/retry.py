@@ -40,5 +40,5 @@ def command(
     with opened(chosen, console) as orchestrator:
         old = named_task(orchestrator, task_id, open_to_retry, "retry")
         own = options_of(None, (), only, ask=ask)
-        task = orchestrator.retry(old, because=because, options=own, held_by=Owner.this_process())
+        task = orchestrator.again.retry(old, because=because, options=own, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose)

@@ -109,7 +109,7 @@ def command(
         if count is not None:
             held_by = None if detach else Owner.this_process()
             origins = origins_of(origin, count, writers)
-            tasks = orchestrator.submit_variants(
+            tasks = orchestrator.new_tasks.submit_variants(
                 request or "", origins, options=options, asked=asked, terms=Terms(), held_by=held_by
             )
             if detach:
@@ -119,14 +119,14 @@ def command(
             return _show_prompt(orchestrator, console, request or "", origin, asked, options)
         if detach:
             return _queue(orchestrator, console, request or "", origin, options, asked, accept=accept)
-        task = None if new else orchestrator.interrupted(request or "", origin)
+        task = None if new else orchestrator.stopped_tasks.interrupted(request or "", origin)
         if task is None:
-            task = orchestrator.submit(
+            task = orchestrator.new_tasks.submit(
                 request or "", origin, options=options, asked=asked, held_by=Owner.this_process()
             )
         else:
             console.note(f"cairn: this task was interrupted, so it goes on (--new starts anew): {task.id}")
-            task = orchestrator.resume(task, options, held_by=Owner.this_process())
+            task = orchestrator.stopped_tasks.resume(task, options, held_by=Owner.this_process())
         return carry_out(orchestrator, task, console, accept=accept, verbose=verbose, wait=not no_wait)
 
 
@@ -141,7 +141,7 @@ def _queue(
     accept: bool,
 ) -> int:
     terms = Terms(accepts=accept)
-    put = orchestrator.submit(request, origin, options=options, asked=asked, terms=terms, for_workers=True)
+    put = orchestrator.new_tasks.submit(request, origin, options=options, asked=asked, terms=terms, for_workers=True)
     return _tell_queued(console, [put])
 
 
@@ -187,21 +187,21 @@ def conclude(
         said = QuestionDialog(console, review).ask()
         if said is None:
             break
-        task = orchestrator.answer(review.task, said.answer, said.options, held_by=Owner.this_process())
+        task = orchestrator.stopped_tasks.answer(review.task, said.answer, said.options, held_by=Owner.this_process())
         if task.status is not TaskStatus.QUEUED:
-            review = orchestrator.review(task)
+            review = orchestrator.reviews.of(task)
             break
         review = _run_once(orchestrator, task, verbose=verbose, wait=wait)
     failure: CairnError | None = None
     if accept and review.task.status is TaskStatus.IN_REVIEW:
         try:
-            orchestrator.accept(review.task)
+            orchestrator.decisions.accept(review.task)
         except (
             Conflict,
             CheckNotPassed,
         ) as conflict:  # its work is worth showing all the same; it stays in review
             failure = conflict
-        review = orchestrator.review(orchestrator.task(review.task.id))
+        review = orchestrator.reviews.of(orchestrator.task(review.task.id))
     return _show_end(console, review, failure)
 
 
@@ -273,9 +273,10 @@ def _show_prompt(
         who = f"recipe {origin.name}" if origin.source == "recipe" else f"program {origin.name}"
         raise UsageProblem(f"No model would be asked: the {who} does this task.", fix="-m MODEL   names a model.")
     from cairn.external_functions import function_reference
+    from cairn.first_prompt import first_prompt
     from cairn.prompts import version as version_of
 
-    system, first = orchestrator.first_prompt(request, asked, options)
+    system, first = first_prompt(orchestrator.project, orchestrator.settings, request, asked, options)
     version = version_of(function_reference())
     if console.as_json:
         console.json({"model": origin.name, "version": version, "system": system, "prompt": first})

@@ -25,8 +25,8 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
     console = Console(as_json=as_json)
     with opened(chosen, console) as orchestrator:
         task = looked_at(orchestrator, task_id, "show")
-        orchestrator.require_kept(task)
-        review = orchestrator.review(task)
+        orchestrator.work.require_kept(task)
+        review = orchestrator.reviews.of(task)
         hold = orchestrator.queue.holds([review.task]).get(review.task.id, "")
     if as_json:
         console.json(review_json(review) | {"waits": hold})

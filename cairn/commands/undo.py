@@ -43,11 +43,11 @@ def command(chosen: Chosen, task_id: str | None, operation: int | None, overrule
     with opened(chosen, console) as orchestrator, ended_as_by_ctrl_c():
         named = None if task_id is None else orchestrator.task(task_id)
         if named is not None and named.status is TaskStatus.REJECTED and not orchestrator.operations.accepted(named.id):
-            _tell_not_rejected(orchestrator.take_back_rejection(named), console)
+            _tell_not_rejected(orchestrator.decisions.take_back_rejection(named), console)
             return
         if orchestrator.project.state.parent != orchestrator.project.root:  # a folder without tasks, only looked at
             raise NotFound("There is no accept to take back.", fix="cairn list   shows which tasks are accepted.")
-        task, undone = orchestrator.undo(named, operation=operation, overrule=overrule)
+        task, undone = orchestrator.decisions.undo(named, operation=operation, overrule=overrule)
     if as_json:
         from cairn.json_output import undone_json
 

@@ -213,7 +213,7 @@ class _Watch:
             place.label,
             self.options,
             submit=partial(submit, orchestrator),
-            describe=lambda task: ending(orchestrator.review(task), plain),
+            describe=lambda task: ending(orchestrator.reviews.of(task), plain),
             tell=self.tell,
             messenger=messenger,
         )
@@ -248,8 +248,8 @@ def submit(orchestrator: Orchestrator, text: TaskText, key: str, instead_of: Tas
         options["policy.only"] = "".join(f"{glob}\n" for glob in text.only)
     terms = Terms(priority=text.priority, key=key, tags=text.tags, accepts=text.accepts)
     if instead_of is not None:
-        return orchestrator.rewrite(instead_of, request, origin, options=options, asked=Asked(), terms=terms)
-    return orchestrator.submit(request, origin, options=options, terms=terms)
+        return orchestrator.new_tasks.rewrite(instead_of, request, origin, options=options, asked=Asked(), terms=terms)
+    return orchestrator.new_tasks.submit(request, origin, options=options, terms=terms)
 
 
 def _origin(orchestrator: Orchestrator, text: TaskText) -> tuple[str, CodeOrigin]:

@@ -155,10 +155,10 @@ done = 0
 while not Path(sys.argv[3]).exists():
     try:
         with clone_of(Path(sys.argv[1]), sys.argv[2]) as orchestrator:
-            orchestrator.recover()
+            orchestrator.recovery.recover()
             for task in orchestrator.queue.tasks([TaskStatus.IN_REVIEW], limit=40):
                 try:
-                    orchestrator.accept(task)
+                    orchestrator.decisions.accept(task)
                     done += 1
                 except CairnError:
                     pass
@@ -192,7 +192,7 @@ def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float, may_ca
             wishes = [
                 (f"task {n}", CodeOrigin("file", "made.py", PROGRAM.replace("REQUEST", str(n)))) for n in range(tasks)
             ]
-            orchestrator.submit_all(wishes, options={}, terms=Terms(max_attempts=1000))
+            orchestrator.new_tasks.submit_all(wishes, options={}, terms=Terms(max_attempts=1000))
             acceptors += [accepting(root, url, stop) for root in (clone, folder / "other")]
             ends, restart_at = time.monotonic() + longest_seconds, time.monotonic() + 15
             while orchestrator.queue.listed(
@@ -231,7 +231,7 @@ def chaos(folder: Path, tasks: int, seed: int, *, longest_seconds: float, may_ca
 def cancel_queued(orchestrator: Orchestrator) -> None:
     for task in orchestrator.queue.tasks([TaskStatus.QUEUED]):
         with contextlib.suppress(CairnError):  # it has started meanwhile, or the server is being restarted
-            orchestrator.cancel(task)
+            orchestrator.moves.cancel(task)
 
 
 def require_whole(folder: Path, url: str, tasks: int) -> int:
@@ -248,7 +248,7 @@ def require_whole(folder: Path, url: str, tasks: int) -> int:
         for task in every:
             became = Counter(event.became for event in orchestrator.queue.events(task.id))
             assert (became[TaskStatus.IN_REVIEW], became[TaskStatus.ACCEPTED]) == (1, 1), task
-            calls = [call.name for call in orchestrator.review(task).calls]
+            calls = [call.name for call in orchestrator.reviews.of(task).calls]
             assert calls == ["write_file"] * FILES + ["submit_result"], task
     made = [{path.name for path in (folder / name / "made").glob("*")} for name in ("clone", "other")]
     assert made[0] & made[1] == set()

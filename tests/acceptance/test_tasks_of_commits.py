@@ -13,9 +13,10 @@ from cairn.changes_in_tree import changes_in_tree
 from cairn.checks import Check, Verdict
 from cairn.git_snapshot import snapshot
 from cairn.local_runtime import LocalRuntime, Surroundings, namespaces_work
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.runtime import Sandbox
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus
@@ -57,9 +58,9 @@ def worked_on(root, state, tmp_path):
     project.prepare()
     settings = Settings(checks={"tests": Check("tests", "sh test.sh")})
     with Orchestrator(project, TaskQueue(state / "cairn.db"), settings, parts) as orchestrator:
-        task = orchestrator.submit("say more", CodeOrigin("file", "p.py", PROGRAM))
+        task = orchestrator.new_tasks.submit("say more", CodeOrigin("file", "p.py", PROGRAM))
         review = asyncio.run(Worker(orchestrator).run_task(task.id))
-        return review, orchestrator.evidence(review.task)
+        return review, orchestrator.checks.evidence(review.task)
 
 
 @pytest.mark.skipif(not namespaces_work(), reason="this machine has no user namespaces")

@@ -119,7 +119,7 @@ def desk(root: Path):  # type: ignore[no-untyped-def]
 
 def done(orchestrator: Orchestrator, code: str) -> Task:
     """A task that a real program did, in review."""
-    task = orchestrator.submit("benchmark", CodeOrigin("file", "benchmark.py", code))
+    task = orchestrator.new_tasks.submit("benchmark", CodeOrigin("file", "benchmark.py", code))
     review = asyncio.run(Worker(orchestrator).run_task(task.id))
     assert review.task.status is TaskStatus.IN_REVIEW, review.task.reason
     return review.task
@@ -140,7 +140,7 @@ def diff(place: Path) -> None:
             "`git diff --no-index`, the process": lambda: process(
                 "git", "diff", "--no-index", "before", "after", cwd=place, code=1
             ),
-            "changes read and rendered, within Python": lambda: git_diff.render(orchestrator.changes(task)),
+            "changes read and rendered, within Python": lambda: git_diff.render(orchestrator.acceptable.changes(task)),
             "`cairn diff`, the process": lambda: process(
                 sys.executable, "-m", "cairn", "--here", "diff", task.id, cwd=root
             ),
@@ -194,9 +194,9 @@ def accepts(place: Path, kind: str) -> None:
         for number in range(ROUNDS + WARM_UP):
             found = [
                 fresh_copy(),
-                timed(lambda: orchestrator.accept(orchestrator.task(task.id))),
+                timed(lambda: orchestrator.decisions.accept(orchestrator.task(task.id))),
                 check(snapshot(root) == after),
-                timed(lambda: orchestrator.undo(orchestrator.task(task.id))),
+                timed(lambda: orchestrator.decisions.undo(orchestrator.task(task.id))),
                 check(snapshot(root) == before),
             ]
             if number >= WARM_UP:
@@ -242,13 +242,13 @@ def rooms(place: Path) -> None:
         lay_out(root, 1_001)
         with desk(root) as orchestrator:
             other = done(orchestrator, "write_file('other', 'x')\nsubmit_result('done', ['other'])\n")
-            orchestrator.accept(other)
+            orchestrator.decisions.accept(other)
         start, log = room(root), (root / ".cairn/operations.db").stat().st_blocks * 512
         with desk(root) as orchestrator:
             task = done(orchestrator, program("overwritten", count))
         waiting = room(root) - start
         with desk(root) as orchestrator:
-            orchestrator.accept(orchestrator.task(task.id))
+            orchestrator.decisions.accept(orchestrator.task(task.id))
         accepted, log = room(root) - start, (root / ".cairn/operations.db").stat().st_blocks * 512 - log
         label = f"a task that changed {count:,} file{'s' if count > 1 else ''} of 4 KB"
         print(f"| {label} | {waiting:,} | {accepted:,} | {log:,} | {'150,000' if count == 10 else ''} |")

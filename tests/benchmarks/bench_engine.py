@@ -104,7 +104,7 @@ def bench_work(folder: Path, url: str, size: int, tasks: int) -> None:
         idle = (processor_seconds(crew.pid) - before) / IDLE_SECONDS
         waited = []
         for _ in range(SAMPLES):
-            task = orchestrator.submit("nothing", NOTHING)
+            task = orchestrator.new_tasks.submit("nothing", NOTHING)
             while orchestrator.task(task.id).status is not TaskStatus.ACCEPTED:
                 time.sleep(0.01)
             born, started, *_ = orchestrator.queue.events(task.id)

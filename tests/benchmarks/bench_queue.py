@@ -246,7 +246,7 @@ def bench_work(folder: Path, tasks: int) -> None:
         waited = []
         for _ in range(SAMPLES):
             asked = time.time()
-            task = orchestrator.submit("nothing", NOTHING)
+            task = orchestrator.new_tasks.submit("nothing", NOTHING)
             while orchestrator.task(task.id).status is not TaskStatus.ACCEPTED:
                 time.sleep(0.01)
             waited.append(orchestrator.queue.events(task.id)[1].at - asked)
@@ -265,7 +265,7 @@ def bench_work(folder: Path, tasks: int) -> None:
 def bench_one_process(folder: Path, tasks: int) -> None:
     """The same tasks, four at a time in one process, to compare with four processes."""
     with project(folder / "one") as orchestrator:
-        waiting = iter([orchestrator.submit("nothing", NOTHING) for _ in range(tasks)])
+        waiting = iter([orchestrator.new_tasks.submit("nothing", NOTHING) for _ in range(tasks)])
 
         async def lane() -> None:
             for task in waiting:

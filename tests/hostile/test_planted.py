@@ -56,7 +56,7 @@ def test_whatever_a_project_holds_reaches_the_model_between_fences(planted):
     """Guidance, map, names, attachments, recipes, outputs, values, errors and answers of models, all planted."""
     text = Script(lambda _asked: PLANTED).model()
     desk = Desk(planted, *map(fenced, (LOOKING, WRITING, FAILING, RAISING, DONE)), text=text)
-    task = desk.orchestrator.submit(
+    task = desk.orchestrator.new_tasks.submit(
         "tidy up", desk.add().origin, asked=Asked(attachments=(Attachment("notes.txt"), Attachment("x", PLANTED)))
     )
     review = desk.run(task)

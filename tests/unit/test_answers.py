@@ -56,7 +56,7 @@ def asking(desk, *lines):
 
 
 def answered(desk, review, answer, options=None):
-    return desk.run(desk.orchestrator.answer(review.task, answer, options))
+    return desk.run(desk.orchestrator.stopped_tasks.answer(review.task, answer, options))
 
 
 def said(review):
@@ -119,8 +119,8 @@ def test_answers_are_given_again_by_a_replay_and_by_a_fork(desk):
     end = answered(here, answered(here, first, NO), YES)
     plain = desk()
 
-    again = asyncio.run(plain.orchestrator.replay(end.task))
-    fork = asyncio.run(plain.orchestrator.fork(end.task, 0))
+    again = asyncio.run(plain.orchestrator.again.replay(end.task))
+    fork = asyncio.run(plain.orchestrator.again.fork(end.task, 0))
 
     assert (again.complete, again.changes) == (True, end.changes)
     assert list(questions(plain.file(fork))) == []  # of no step of it
@@ -202,7 +202,7 @@ def test_an_open_question_stays_one_though_the_policy_asks_no_more(desk):
     first = asking(desk(ask="write(b)"), 'write_file("b", "x")')
     plain = desk()
 
-    again = plain.run(plain.orchestrator.resume(first.task))
+    again = plain.run(plain.orchestrator.stopped_tasks.resume(first.task))
 
     assert (again.task.status, again.question.call) == (TaskStatus.WAITING, first.question.call)
     assert said(answered(plain, again, YES)) == ["None"]
@@ -211,15 +211,15 @@ def test_an_open_question_stays_one_though_the_policy_asks_no_more(desk):
 def test_the_first_of_two_answers_counts(desk):
     here = desk(ask="write(b)")
     first = asking(here, 'write_file("b", "x")')
-    task = here.orchestrator.answer(first.task, NO)
+    task = here.orchestrator.stopped_tasks.answer(first.task, NO)
 
     with pytest.raises(NotFound):
-        here.orchestrator.answer(task, YES)
+        here.orchestrator.stopped_tasks.answer(task, YES)
     end = here.run(task)
 
     assert said(end)[0].startswith("PermissionError")
     with pytest.raises(IllegalMove):
-        here.orchestrator.answer(end.task, YES)
+        here.orchestrator.stopped_tasks.answer(end.task, YES)
 
 
 def test_a_waiting_task_is_answered_where_it_was_imported(desk, tmp_path):
@@ -232,7 +232,7 @@ def test_a_waiting_task_is_answered_where_it_was_imported(desk, tmp_path):
     export_task(here.orchestrator, first.task, tmp_path / "task.cairn", {})
     task = import_task(there.orchestrator, tmp_path / "task.cairn")
 
-    end = answered(there, there.orchestrator.review(task), YES)
+    end = answered(there, there.orchestrator.reviews.of(task), YES)
 
     assert (end.task.status, said(end)) == (TaskStatus.IN_REVIEW, ["def", "None"])
     assert (model.asked, other_model.asked) == (["first"], [])
@@ -242,7 +242,7 @@ def test_a_task_from_elsewhere_brings_no_leave_along(desk, tmp_path):
     away = desk(ask="write")
     first = asking(away, 'write_file("a", "")', 'write_file("b", "")')
     options = {"policy.default": "allow", "policy.allow": "*", "policy.only": "**\n", "policy.deny": "ask_llm_many\n"}
-    second = away.run(away.orchestrator.answer(first.task, ALWAYS, options))
+    second = away.run(away.orchestrator.stopped_tasks.answer(first.task, ALWAYS, options))
     assert second.task.status is TaskStatus.IN_REVIEW
     waiting = asking(away, 'write_file("a", "")', 'write_file("b", "")')
     with away.file(waiting.task) as file:
@@ -257,8 +257,8 @@ def test_a_task_from_elsewhere_brings_no_leave_along(desk, tmp_path):
     assert dict(done.options) == {"policy.deny": "ask_llm_many\n"}
     with there.file(done) as file:
         assert [each.answer.always for each in questions(file)] == [False]
-    assert there.orchestrator.review(open_again).question.paths == ("a",)
-    end = answered(there, there.orchestrator.review(open_again), YES)
+    assert there.orchestrator.reviews.of(open_again).question.paths == ("a",)
+    end = answered(there, there.orchestrator.reviews.of(open_again), YES)
     assert end.question.name == "open().write"
 
 
@@ -268,9 +268,9 @@ def test_a_lost_ledger_remembers_that_a_task_waits(desk, project):
     here.orchestrator.close()
     (project / ".cairn/cairn.db").unlink()
     new = desk(ask="write(b)")
-    new.orchestrator.rebuild_ledger()
+    new.orchestrator.recovery.rebuild_ledger()
 
-    end = answered(new, new.orchestrator.review(new.orchestrator.task(first.task.id)), YES)
+    end = answered(new, new.orchestrator.reviews.of(new.orchestrator.task(first.task.id)), YES)
 
     assert end.task.status is TaskStatus.IN_REVIEW
 
@@ -306,11 +306,11 @@ def test_killed_between_the_answer_and_the_ledger_the_answer_counts(desk, monkey
     with monkeypatch.context() as patched:
         patched.setattr(here.orchestrator.queue, "requeue", dies)
         with pytest.raises(Killed):
-            here.orchestrator.answer(first.task, PersonAnswer(yes=False, because="no"))
-    waiting = here.orchestrator.review(here.orchestrator.task(first.task.id))
+            here.orchestrator.stopped_tasks.answer(first.task, PersonAnswer(yes=False, because="no"))
+    waiting = here.orchestrator.reviews.of(here.orchestrator.task(first.task.id))
     with pytest.raises(NotFound):
-        here.orchestrator.answer(waiting.task, YES)
-    end = here.run(here.orchestrator.resume(waiting.task))
+        here.orchestrator.stopped_tasks.answer(waiting.task, YES)
+    end = here.run(here.orchestrator.stopped_tasks.resume(waiting.task))
 
     assert (waiting.task.status, waiting.question) == (TaskStatus.WAITING, None)
     assert said(end) == [f"PermissionError: {refused_by_person('write_file', 'no')}"]
@@ -351,27 +351,31 @@ def test_a_submission_can_be_asked_about(desk):
 def test_at_a_limit_a_task_that_asks_waits_and_goes_on_with_it_raised(desk):
     model = Answers()
     here = desk(at_limit="ask", text=model)
-    task = here.orchestrator.submit("do it", here.add(PROGRAM.format(body="")).origin, options={"limits.calls": "2"})
+    task = here.orchestrator.new_tasks.submit(
+        "do it", here.add(PROGRAM.format(body="")).origin, options={"limits.calls": "2"}
+    )
     first = here.run(task)
     assert (first.task.status, first.task.reason) == (TaskStatus.WAITING, "asks: go on beyond calls = 2?")
     assert (first.question.is_of_limit, first.question.name, first.question.arguments) == (True, "calls", "2")
 
-    again = here.run(here.orchestrator.resume(first.task))  # without an answer it comes no further
+    again = here.run(here.orchestrator.stopped_tasks.resume(first.task))  # without an answer it comes no further
     end = answered(here, again, YES, {"limits.calls": "4"})
 
     assert (again.task.status, end.task.status, model.asked) == (TaskStatus.WAITING, TaskStatus.IN_REVIEW, ["first"])
-    assert here.orchestrator.review(end.task).question is None
+    assert here.orchestrator.reviews.of(end.task).question is None
 
 
 def test_no_at_a_limit_ends_the_task_as_without_the_question(desk):
     here = desk(at_limit="ask")
-    task = here.orchestrator.submit("do it", here.add(PROGRAM.format(body="")).origin, options={"limits.calls": "2"})
+    task = here.orchestrator.new_tasks.submit(
+        "do it", here.add(PROGRAM.format(body="")).origin, options={"limits.calls": "2"}
+    )
     first = here.run(task)
 
-    ended = here.orchestrator.answer(first.task, NO)
+    ended = here.orchestrator.stopped_tasks.answer(first.task, NO)
 
     assert (ended.status, ended.reason) == (TaskStatus.FAILED, "limit reached: calls = 2")
-    assert here.orchestrator.resume(ended, {"limits.calls": "9"}).status is TaskStatus.QUEUED
+    assert here.orchestrator.stopped_tasks.resume(ended, {"limits.calls": "9"}).status is TaskStatus.QUEUED
 
 
 def test_the_question_is_in_the_tasks_file_and_the_call_is_marked_as_begun(desk):

@@ -14,9 +14,10 @@ from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import CairnError, CheckNotPassed, IllegalMove, NotFound
 from cairn.external_functions import function_reference
 from cairn.local_runtime import LocalRuntime, Surroundings, namespaces_work
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.runtime import CommandResult, Layer, Sandbox, TooLargeToKeep
 from cairn.settings import LimitSettings, RuntimeSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus
@@ -60,7 +61,7 @@ class Bench:
 
     def run(self, program=None):
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
-        task = self.orchestrator.submit("do it", origin)
+        task = self.orchestrator.new_tasks.submit("do it", origin)
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
 
     def said(self, task):
@@ -68,11 +69,11 @@ class Bench:
         known = self.orchestrator.task(task.id)
         files = self.orchestrator.project.state / "tasks"
         old = outdated_tasks(self.root, [known], lambda task_id: files / f"{task_id}.db")
-        words = [each.in_words for each in self.orchestrator.evidence(known).standings]
+        words = [each.in_words for each in self.orchestrator.checks.evidence(known).standings]
         return [*words, known.outcome.checks + (OUTDATED if old else "")]
 
     def check(self, task, *names):
-        return asyncio.run(self.orchestrator.check(task, names))
+        return asyncio.run(self.orchestrator.checks.run(task, names))
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_what_a_model_broke_goes_back_to_it_and_is_checked_again(bench, project)
     assert layers == [{"src/app.py": app[0]}, {}, {"src/app.py": app[1]}]
     assert [runtime.terminated for runtime in (over, before, again)] == [1, 1, 1]
     assert review.task.outcome.checks == "passed"
-    replayed = asyncio.run(table.orchestrator.replay(review.task))
+    replayed = asyncio.run(table.orchestrator.again.replay(review.task))
     assert (replayed.complete, replayed.changes) == (True, review.changes)
     assert (project / "src/app.py").read_text() == APP.format("hello")
 
@@ -129,17 +130,17 @@ def test_a_program_that_nobody_answers_is_submitted_with_what_it_broke_and_needs
     task = table.run(EDIT + SUBMIT).task
     assert (task.status, task.outcome.checks) == (TaskStatus.IN_REVIEW, "failed")
     with pytest.raises(CheckNotPassed) as refused:
-        table.orchestrator.accept(task)
+        table.orchestrator.decisions.accept(task)
     assert (refused.value.exit_code, refused.value.why) == (1, "tests failed (exit code 1): the task broke it.")
     assert (project / "src/app.py").read_text() == APP.format("hello")
     assert [each.passed for each in table.check(task)] == [True]
     assert table.orchestrator.task(task.id).outcome.checks == "passed"
-    assert table.orchestrator.accept(table.orchestrator.task(task.id))[0].status is TaskStatus.ACCEPTED
+    assert table.orchestrator.decisions.accept(table.orchestrator.task(task.id))[0].status is TaskStatus.ACCEPTED
 
 
 def test_force_takes_what_failed(bench, project):
     table = bench(TESTS, runtimes=[ScriptedRuntime(BROKEN), ScriptedRuntime(OK)])
-    table.orchestrator.accept(table.run(EDIT + SUBMIT).task, force=True)
+    table.orchestrator.decisions.accept(table.run(EDIT + SUBMIT).task, force=True)
     assert (project / "src/app.py").read_text() == APP.format("hi")
 
 
@@ -173,7 +174,7 @@ def test_a_formatter_s_writes_become_part_of_the_task_and_a_replay_still_holds(b
     assert after.layers[0].files == {"made.txt": neat, "src/app.py": neat}
     assert verdicts(review) == {"tests": Verdict.PASSED, "format": Verdict.PASSED}
     assert review.evidence.standings[1].result.wrote == ("made.txt", "src/app.py")
-    assert asyncio.run(table.orchestrator.replay(review.task)).complete
+    assert asyncio.run(table.orchestrator.again.replay(review.task)).complete
 
 
 def test_a_program_asks_for_a_check_and_goes_by_what_it_says(bench):
@@ -199,7 +200,7 @@ submit_result("Tried.", [])
         "ValueError there is no check 'lint'; the project has: tests\n"
         "RuntimeError checks were run 1 times, as often as they may be; submit what is done, and say so\n"
     )
-    assert asyncio.run(table.orchestrator.replay(review.task)).complete
+    assert asyncio.run(table.orchestrator.again.replay(review.task)).complete
     assert table.made == 2
 
 
@@ -208,9 +209,9 @@ def test_a_task_that_goes_on_repeats_no_check(bench):
     program = f'{EDIT}run_check("tests")\n' + "log('x')\n" * 3 + SUBMIT
     table = bench(Check("tests", "x", required=False), runtimes=[ScriptedRuntime(OK)])
     origin = CodeOrigin("file", "p.py", program)
-    task = table.orchestrator.submit("do it", origin, options={"limits.calls": "3"})
+    task = table.orchestrator.new_tasks.submit("do it", origin, options={"limits.calls": "3"})
     first = asyncio.run(Worker(table.orchestrator).run_task(task.id))
-    table.orchestrator.resume(first.task, {"limits.calls": "100"})
+    table.orchestrator.stopped_tasks.resume(first.task, {"limits.calls": "100"})
     second = asyncio.run(Worker(table.orchestrator).run_task(task.id))
     assert (first.task.status, second.task.status) == (TaskStatus.FAILED, TaskStatus.IN_REVIEW)
     assert table.made == 1
@@ -218,7 +219,7 @@ def test_a_task_that_goes_on_repeats_no_check(bench):
 
 def test_what_cannot_be_checked_is_told(bench):
     table = bench(TESTS, runtimes=[ScriptedRuntime(OK)])
-    waiting = table.orchestrator.submit("later", CodeOrigin("file", "p.py", SUBMIT))
+    waiting = table.orchestrator.new_tasks.submit("later", CodeOrigin("file", "p.py", SUBMIT))
     with pytest.raises(IllegalMove, match="has not ended yet"):
         table.check(waiting)
     with pytest.raises(NotFound, match="There is no check 'x'"):
@@ -258,10 +259,10 @@ def test_an_edit_elsewhere_makes_a_result_one_from_before_later_edits(bench, pro
     assert table.said(task) == ["passed", "passed"]
     (project / "README.md").write_text("# Mine\n")
     assert table.said(task) == ["passed, before later edits"] * 2
-    assert [each.check.name for each in table.orchestrator.evidence(task).outdated] == ["tests"]
+    assert [each.check.name for each in table.orchestrator.checks.evidence(task).outdated] == ["tests"]
     table.check(task)
     assert table.said(task) == ["passed", "passed"]
-    assert table.orchestrator.accept(task)[0].status is TaskStatus.ACCEPTED
+    assert table.orchestrator.decisions.accept(task)[0].status is TaskStatus.ACCEPTED
 
 
 def test_a_check_that_a_person_asks_for_runs_over_what_an_accept_would_leave(bench, project):
@@ -278,7 +279,7 @@ def test_a_check_that_a_person_asks_for_runs_over_what_an_accept_would_leave(ben
     assert table.said(task) == ["passed", "passed"]
     (project / "src/app.py").write_text("# Yours.\n\n\n" + APP.format("hello"))
     assert table.said(task) == ["passed, before later edits"] * 2
-    table.orchestrator.accept(table.orchestrator.task(task.id))
+    table.orchestrator.decisions.accept(table.orchestrator.task(task.id))
     assert (project / "src/app.py").read_text() == "# Yours.\n\n\n" + APP.format("hi")
 
 
@@ -299,11 +300,11 @@ def test_the_task_s_own_accepted_part_makes_nothing_outdated_and_another_task_s_
         table.run(both).task,
         table.run('write_file("other.txt", "x")\nsubmit_result("x", ["other.txt"])').task,
     )
-    table.orchestrator.accept(task, table.orchestrator.picked(task, ["src/app.py"]))
+    table.orchestrator.decisions.accept(task, table.orchestrator.acceptable.picked(task, ["src/app.py"]))
     assert table.said(task) == ["passed", "passed"]
-    table.orchestrator.accept(other)
+    table.orchestrator.decisions.accept(other)
     assert table.said(task) == ["passed, before later edits"] * 2
-    table.orchestrator.undo(other)
+    table.orchestrator.decisions.undo(other)
     assert table.said(task)[0].startswith("passed")
 
 

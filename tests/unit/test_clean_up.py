@@ -37,12 +37,12 @@ def one_of_each(made):
     work = made.orchestrator
     tasks = {name: made.run(WRITES).task for name in ("accepted", "rejected", "in review", "undone")}
     tasks["failed"] = made.run(FAILS).task
-    tasks["undone"] = work.accept(tasks["undone"])[0]
-    tasks["undone"] = work.undo(tasks["undone"])[0]
-    tasks["accepted"] = work.accept(tasks["accepted"])[0]
-    tasks["rejected"] = work.reject(tasks["rejected"])
+    tasks["undone"] = work.decisions.accept(tasks["undone"])[0]
+    tasks["undone"] = work.decisions.undo(tasks["undone"])[0]
+    tasks["accepted"] = work.decisions.accept(tasks["accepted"])[0]
+    tasks["rejected"] = work.decisions.reject(tasks["rejected"])
     for name in ("queued", "cancelled"):
-        tasks[name] = work.submit("later", CodeOrigin("file", "p.py", WRITES))
+        tasks[name] = work.new_tasks.submit("later", CodeOrigin("file", "p.py", WRITES))
     tasks["cancelled"] = work.queue.move(tasks["cancelled"], TaskStatus.CANCELLED)
     return {name: work.task(task.id) for name, task in tasks.items()}
 
@@ -126,7 +126,7 @@ def test_an_open_tasks_undo_still_works_after_it(made, project):
     clean_up(made.orchestrator, now=time.time() + LATER)
     number = next(each.id for each in made.orchestrator.project.operations() if each.undoes is not None)
 
-    task, _ = made.orchestrator.undo(operation=number)
+    task, _ = made.orchestrator.decisions.undo(operation=number)
 
     assert (task.id, task.status) == (tasks["undone"].id, TaskStatus.ACCEPTED)
     assert (project / "new.txt").read_text() == "x\n"
@@ -136,13 +136,13 @@ def test_the_newest_operations_stay_undoable_with_their_tasks(made, project):
     before = tree(project)
     made.orchestrator.settings = Settings(keep=KeepSettings(days=0, operations=1))
     old, new = (made.run(program).task for program in (WRITES, EDITS))
-    made.orchestrator.accept(old)
-    made.orchestrator.accept(new)
+    made.orchestrator.decisions.accept(old)
+    made.orchestrator.decisions.accept(new)
 
     done = clean_up(made.orchestrator, now=time.time() + 1)
 
     assert [task.id for task in done.tasks] == [old.id]
-    assert made.orchestrator.undo()[0].id == new.id
+    assert made.orchestrator.decisions.undo()[0].id == new.id
     assert tree(project) == {**before, "new.txt": tree(project)["new.txt"]}
 
 
@@ -161,7 +161,7 @@ def test_what_was_freed_is_what_the_disk_has_more(made):
 
 def test_a_task_that_runs_is_never_touched_and_one_that_moved_meanwhile_neither(made):
     work = made.orchestrator
-    rejected = work.reject(made.run(WRITES).task)
+    rejected = work.decisions.reject(made.run(WRITES).task)
     work.queue.move(rejected, TaskStatus.IN_REVIEW)
 
     assert work.queue.forget(rejected, lambda: pytest.fail("deleted")) is False
@@ -170,7 +170,7 @@ def test_a_task_that_runs_is_never_touched_and_one_that_moved_meanwhile_neither(
 
 @pytest.mark.parametrize("point", ["before the files", "after the files"])
 def test_interrupted_in_the_middle_the_next_one_finishes(made, monkeypatch, point):
-    task = made.orchestrator.reject(made.run(WRITES).task)
+    task = made.orchestrator.decisions.reject(made.run(WRITES).task)
     remove = made.orchestrator.store.remove
 
     def stopped(task_id):
@@ -182,7 +182,7 @@ def test_interrupted_in_the_middle_the_next_one_finishes(made, monkeypatch, poin
     with pytest.raises(KeyboardInterrupt):
         module._forget(made.orchestrator, task)
     assert made.orchestrator.task(task.id) == task
-    assert made.orchestrator.review(task).task == task
+    assert made.orchestrator.reviews.of(task).task == task
     monkeypatch.undo()
 
     assert clean_up(made.orchestrator, now=time.time() + LATER).tasks == (task,)
@@ -190,7 +190,7 @@ def test_interrupted_in_the_middle_the_next_one_finishes(made, monkeypatch, poin
 
 
 def test_a_file_that_cannot_be_deleted_keeps_its_row(made, monkeypatch):
-    task = made.orchestrator.reject(made.run(WRITES).task)
+    task = made.orchestrator.decisions.reject(made.run(WRITES).task)
     monkeypatch.setattr(type(made.orchestrator.project.root), "unlink", _full)
 
     with pytest.raises(DiskFull):
@@ -205,7 +205,7 @@ def _full(_path, missing_ok=False):
 
 def test_leftovers_go_and_what_is_a_persons_stays(made, project):
     work = made.orchestrator
-    work.accept(made.run(EDITS).task)
+    work.decisions.accept(made.run(EDITS).task)
     token = work.project.operations()[0].token
     mine = [
         project / ".cairn-notes.tmp", project / f".cairn-{'0' * 16}-0.tmp",
@@ -238,7 +238,7 @@ def test_a_project_without_any_accept_gets_no_log(made):
 
 
 def test_an_operation_under_way_in_another_process_is_waited_for(made):
-    made.orchestrator.accept(made.run(WRITES).task)
+    made.orchestrator.decisions.accept(made.run(WRITES).task)
     with OperationLog.opened(made.orchestrator.project.state / "operations.db") as log:
         log.begin("bcdfgh", [], undoes=None, now=1.0)
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from cairn.crew import SETTLE_SECONDS, Crew
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import Owner, TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Terms
 

@@ -9,10 +9,11 @@ import pytest
 from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import UsageProblem
 from cairn.external_functions import function_reference
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.program import LimitReached
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.testing import Script
@@ -51,14 +52,14 @@ class Desk:
     def add(self, program=None, **options):
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
         given = {f"limits.{name}": str(value) for name, value in options.items()}
-        return self.orchestrator.submit("do it", origin, options=given)
+        return self.orchestrator.new_tasks.submit("do it", origin, options=given)
 
     def run(self, task):
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
 
     def resume(self, task, **options):
         given = {f"limits.{name.replace('__', '.')}": str(value) for name, value in options.items()}
-        return self.run(self.orchestrator.resume(task, given))
+        return self.run(self.orchestrator.stopped_tasks.resume(task, given))
 
 
 @pytest.fixture

@@ -64,9 +64,9 @@ def killed_holding(clones, name="one"):
 
 
 def test_one_clone_accepts_and_the_other_finds_it_accepted(clones):
-    task, _ = clones.one.accept(clones.task)
+    task, _ = clones.one.decisions.accept(clones.task)
     with pytest.raises(IllegalMove):
-        clones.two.accept(clones.task)
+        clones.two.decisions.accept(clones.task)
 
     assert task.status is TaskStatus.ACCEPTED
     assert (files(clones.roots["one"]), files(clones.roots["two"])) == (AFTER, BEFORE)
@@ -78,19 +78,19 @@ def test_one_clone_accepts_and_the_other_finds_it_accepted(clones):
 
 
 def test_an_accept_and_an_undo_name_the_number_that_every_clone_knows(clones):
-    clones.one.accept(clones.task)
-    clones.one.undo(clones.task)
+    clones.one.decisions.accept(clones.task)
+    clones.one.decisions.undo(clones.task)
 
-    task, applied = clones.two.accept(clones.now())
+    task, applied = clones.two.decisions.accept(clones.now())
 
     assert applied.operation.id == clones.one.operations.every()[-1].id == 3  # the first one of this clone
-    assert clones.two.undo(operation=3)[1].operation.id == 3
+    assert clones.two.decisions.undo(operation=3)[1].operation.id == 3
     assert clones.one.task(task.id).status is TaskStatus.IN_REVIEW
 
 
 def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(clones):
     killed_holding(clones)
-    for attempt in (clones.two.accept, clones.two.reject):
+    for attempt in (clones.two.decisions.accept, clones.two.decisions.reject):
         with pytest.raises(HeldElsewhere) as caught:
             attempt(clones.now())
         assert caught.value.exit_code == 4
@@ -105,7 +105,7 @@ def test_while_one_is_at_it_the_others_are_told_who_and_where_and_write_nothing(
 
 def variants(clones):
     origins = [CodeOrigin("file", "p.py", PROGRAM)] * 2
-    first, second = clones.one.submit_variants("change it", origins, options={}, asked=Asked(), terms=Terms())
+    first, second = clones.one.new_tasks.submit_variants("change it", origins, options={}, asked=Asked(), terms=Terms())
     for each in (first, second):
         asyncio.run(Worker(clones.one).run_task(each.id))
     return clones.one.task(first.id), clones.one.task(second.id)
@@ -115,52 +115,52 @@ def test_while_a_variant_is_being_accepted_no_other_clone_takes_another_one(clon
     first, second = variants(clones)
     clones.one.operations.acceptances.take(first.id, "0" * 16, ACCEPT)
     with pytest.raises(HeldElsewhere, match=f"Task {first.id} is being accepted in"):
-        clones.two.accept(second)
+        clones.two.decisions.accept(second)
     assert files(clones.roots["two"]) == BEFORE
 
-    clones.two.accept(second, overrule=True)
+    clones.two.decisions.accept(second, overrule=True)
     assert [clones.one.task(each.id).status for each in (first, second)] == [TaskStatus.REJECTED, TaskStatus.ACCEPTED]
 
 
 def test_with_an_accept_its_variants_are_rejected_before_another_clone_can_accept_one(clones, monkeypatch):
     first, second = variants(clones)
-    monkeypatch.setattr(clones.one, "_settle_variants", lambda task: None)  # this comes later
-    clones.one.accept(first)
+    monkeypatch.setattr(clones.one.variants, "settle", lambda task: None)  # this comes later
+    clones.one.decisions.accept(first)
 
     with pytest.raises(IllegalMove):
-        clones.two.accept(second)
+        clones.two.decisions.accept(second)
     assert files(clones.roots["two"]) == BEFORE
     assert clones.two.task(second.id).reason == f"{first.id} was accepted instead"
 
 
 def test_what_a_killed_command_took_is_given_back_by_the_next_one_there_and_by_no_other(clones):
     killed_holding(clones)
-    clones.two.recover()
+    clones.two.recovery.recover()
     assert held(clones.one) == 1
-    clones.one.recover()
+    clones.one.recovery.recover()
     assert held(clones.one) == 0
-    assert clones.two.accept(clones.now())[0].status is TaskStatus.ACCEPTED
+    assert clones.two.decisions.accept(clones.now())[0].status is TaskStatus.ACCEPTED
 
 
 def test_an_accept_that_fails_gives_the_task_back(clones):
     (clones.roots["one"] / "a.txt").write_text("something else\n")
     with pytest.raises(Conflict):
-        clones.one.accept(clones.task)
+        clones.one.decisions.accept(clones.task)
 
     assert held(clones.one) == 0
-    assert clones.two.accept(clones.now())[0].status is TaskStatus.ACCEPTED
+    assert clones.two.decisions.accept(clones.now())[0].status is TaskStatus.ACCEPTED
 
 
 def test_a_task_can_be_taken_from_a_clone_that_is_gone_and_that_one_is_told_once(clones):
     killed_holding(clones)
-    task, _ = clones.two.accept(clones.now(), overrule=True)
+    task, _ = clones.two.decisions.accept(clones.now(), overrule=True)
 
-    (said,) = clones.one.recover()
+    (said,) = clones.one.recovery.recover()
     assert said == (
         f"The accept of task {task.id} that was being written here was overruled from"
         f" {clones.two.operations.acceptances.holder}. Nothing of it is in your files."
     )
-    assert clones.one.recover() == ()
+    assert clones.one.recovery.recover() == ()
     assert (files(clones.roots["one"]), files(clones.roots["two"])) == (BEFORE, AFTER)
     assert accepts(clones.one, task) == 1
 
@@ -170,25 +170,25 @@ def test_who_was_overruled_in_the_middle_is_told_and_records_no_second_accept(cl
 
     def overruled_meanwhile(*arguments, **options):
         applied = apply(*arguments, **options)
-        clones.two.accept(clones.now(), overrule=True)
+        clones.two.decisions.accept(clones.now(), overrule=True)
         return applied
 
     monkeypatch.setattr(clones.one.project, "apply", overruled_meanwhile)
     with pytest.raises(Conflict) as caught:
-        clones.one.accept(clones.task)
+        clones.one.decisions.accept(clones.task)
 
     assert caught.value.what.endswith("Your files here have it, the ledger does not count it.")
     assert [each.where for each in clones.one.operations.every()] == [clones.two.operations.acceptances.holder]
-    assert (accepts(clones.one, clones.task), clones.one.recover(), held(clones.one)) == (1, (), 0)
+    assert (accepts(clones.one, clones.task), clones.one.recovery.recover(), held(clones.one)) == (1, (), 0)
 
 
 def test_any_clone_that_has_the_change_takes_it_back_and_later_edits_survive(clones):
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
     (clones.roots["two"] / "a.txt").write_text(LINES.replace("one", "ONE") + "mine\n")
     (clones.roots["two"] / "new/c.txt").chmod(0o664)
 
-    task, undone = clones.two.undo(clones.now())
+    task, undone = clones.two.decisions.undo(clones.now())
 
     assert (task.status, undone.operation.id) == (TaskStatus.IN_REVIEW, 1)
     assert files(clones.roots["two"]) == BEFORE | {"a.txt": LINES + "mine\n"}
@@ -197,28 +197,28 @@ def test_any_clone_that_has_the_change_takes_it_back_and_later_edits_survive(clo
         (1, None, "undone"), (2, 1, "applied"),
     ]  # fmt: skip
     with pytest.raises(IllegalMove, match="taken back already"):
-        clones.one.undo(operation=1)
+        clones.one.decisions.undo(operation=1)
     assert held(clones.one) == 0
 
 
 def test_an_undo_of_another_clone_can_be_taken_back_in_a_third_that_has_it(clones):
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
-    clones.two.undo(clones.now())
+    clones.two.decisions.undo(clones.now())
     for name, text in files(clones.roots["two"]).items():  # and the first one pulls that
         (clones.roots["one"] / name).write_text(text)
     (clones.roots["one"] / "new/c.txt").unlink()
 
-    task, _ = clones.one.undo(operation=2)
+    task, _ = clones.one.decisions.undo(operation=2)
 
     assert (task.status, files(clones.roots["one"])) == (TaskStatus.ACCEPTED, AFTER)
     assert [str(each.state) for each in clones.two.operations.every()] == ["applied", "undone", "applied"]
 
 
 def test_a_clone_without_the_change_is_refused_with_the_reason(clones):
-    task, _ = clones.one.accept(clones.task)
+    task, _ = clones.one.decisions.accept(clones.task)
     with pytest.raises(Conflict) as caught:
-        clones.two.undo(clones.now())
+        clones.two.decisions.undo(clones.now())
 
     assert str(caught.value) == (
         f"This folder does not have what operation 1, an accept of task {task.id}, did.\n"
@@ -231,58 +231,58 @@ def test_a_clone_without_the_change_is_refused_with_the_reason(clones):
 
 
 def test_parts_are_accepted_in_two_clones_and_together_make_the_whole(clones):
-    first = clones.one.picked(clones.task, ["a.txt"])
-    task, _ = clones.one.accept(clones.task, first)
+    first = clones.one.acceptable.picked(clones.task, ["a.txt"])
+    task, _ = clones.one.decisions.accept(clones.task, first)
     assert task.status is TaskStatus.IN_REVIEW
-    assert clones.two.changes(task).paths == ("gone.txt", "new/c.txt")
+    assert clones.two.acceptable.changes(task).paths == ("gone.txt", "new/c.txt")
 
-    task, applied = clones.two.accept(task)
+    task, applied = clones.two.decisions.accept(task)
 
     assert (task.status, applied.paths) == (TaskStatus.ACCEPTED, ("gone.txt", "new/c.txt"))
     with pytest.raises(Conflict, match="does not have"):
-        clones.two.undo(operation=1)
-    task, _ = clones.one.undo(operation=1)
-    assert (task.status, clones.two.changes(task).paths) == (TaskStatus.IN_REVIEW, ("a.txt",))
+        clones.two.decisions.undo(operation=1)
+    task, _ = clones.one.decisions.undo(operation=1)
+    assert (task.status, clones.two.acceptable.changes(task).paths) == (TaskStatus.IN_REVIEW, ("a.txt",))
     assert isinstance(clones.two.operations.part(1), Selection)
 
 
 def test_what_is_too_large_for_a_row_is_taken_back_where_it_was_done_only(clones, monkeypatch):
     monkeypatch.setattr(shared_operations, "LARGEST_ROW", 10)
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
     with pytest.raises(NotFound, match="is not with the server"):
-        clones.two.undo(clones.now())
-    assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
+        clones.two.decisions.undo(clones.now())
+    assert clones.one.decisions.undo()[0].status is TaskStatus.IN_REVIEW
 
 
 def test_or_lies_in_the_object_store(clones, monkeypatch, tmp_path):
     monkeypatch.setattr(shared_operations, "LARGEST_ROW", 10)
     clones.one.operations.shared._objects = lambda: ObjectStore(f"file://{tmp_path}/objects")
     clones.two.operations.shared._objects = clones.one.operations.shared._objects
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
 
-    assert clones.two.undo(clones.now())[0].status is TaskStatus.IN_REVIEW
+    assert clones.two.decisions.undo(clones.now())[0].status is TaskStatus.IN_REVIEW
     assert files(clones.roots["two"]) == BEFORE
 
 
 def test_a_path_beyond_the_project_is_refused_whoever_wrote_it(clones):
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
     row = {"path": "../out", "from": None, "before": None, "after": ["file", 0o644, ""]}
     data = zlib.compress(json.dumps([row]).encode())
     clones.one.queue.database.execute("UPDATE operation_data SET data = ?", (data,))
     with pytest.raises(StorageProblem, match="cannot be read"):
-        clones.two.undo(clones.now())
+        clones.two.decisions.undo(clones.now())
     assert files(clones.roots["two"]) == AFTER
 
 
 def test_without_a_name_only_this_clone_s_own_accept_is_taken_back(clones):
-    clones.one.accept(clones.task)
+    clones.one.decisions.accept(clones.task)
     clones.pull()
     with pytest.raises(NotFound, match="no accept to take back"):
-        clones.two.undo()
-    assert clones.one.undo()[0].status is TaskStatus.IN_REVIEW
+        clones.two.decisions.undo()
+    assert clones.one.decisions.undo()[0].status is TaskStatus.IN_REVIEW
 
 
 def test_two_machines_of_one_name_with_one_path_are_two_clones(tmp_path):

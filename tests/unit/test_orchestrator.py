@@ -12,10 +12,11 @@ from cairn.errors import CairnError, Conflict, IllegalMove, ModelCallFailed, Not
 from cairn.external_functions import function_reference
 from cairn.hunks import Selection
 from cairn.language_model import Completion
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.program import CodeFailed, Finished
 from cairn.project import Project
 from cairn.queue import Owner, TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus, Terms
 from cairn.task_context import Asked
@@ -49,7 +50,7 @@ class Desk:
 
     def run(self, program=None):
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
-        task = self.orchestrator.submit("do it", origin)
+        task = self.orchestrator.new_tasks.submit("do it", origin)
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
 
 
@@ -132,15 +133,15 @@ def test_a_variant_that_ends_as_another_is_accepted_is_rejected_or_cancelled_for
     """Told in time it is cancelled; what ends before it hears of the accept was done in vain, and says so too."""
     orchestrator = desk(fenced(WRITES), fenced(WRITES)).orchestrator
     origins = [CodeOrigin("model", "scripted")] * 2
-    one, two = orchestrator.submit_variants("do it", origins, options={}, asked=Asked(), terms=Terms())
+    one, two = orchestrator.new_tasks.submit_variants("do it", origins, options={}, asked=Asked(), terms=Terms())
     claimed = orchestrator.queue.claim(Owner.this_process(), two.id)
     asyncio.run(Worker(orchestrator).run_task(one.id))
-    orchestrator.accept(orchestrator.task(one.id))
-    run = Worker(orchestrator).run_claimed(claimed) if heard else orchestrator.run(claimed)
+    orchestrator.decisions.accept(orchestrator.task(one.id))
+    run = Worker(orchestrator).run_claimed(claimed) if heard else orchestrator.runs.run(claimed)
     ended = asyncio.run(run).task
     expected = TaskStatus.CANCELLED if heard else TaskStatus.REJECTED
     assert (ended.status, ended.reason) == (expected, f"{one.id} was accepted instead")
-    orchestrator.undo()
+    orchestrator.decisions.undo()
     back = TaskStatus.CANCELLED if heard else TaskStatus.IN_REVIEW
     assert orchestrator.task(two.id).status is back
 
@@ -150,7 +151,7 @@ def test_an_accept_of_nothing_out_of_something_is_refused(desk, project):
     review = made.run(WRITES)
 
     with pytest.raises(Conflict):
-        made.orchestrator.accept(review.task, Selection())
+        made.orchestrator.decisions.accept(review.task, Selection())
 
     assert made.orchestrator.project.operations() == ()
     assert not (project / "new.txt").exists()
@@ -159,8 +160,7 @@ def test_an_accept_of_nothing_out_of_something_is_refused(desk, project):
 class Bases:
     """What a task that is asked for now works on, where `error` does not keep it from being published."""
 
-    def __init__(self, error):
-        self.error = error
+    error = None
 
     def now(self):
         if self.error:
@@ -175,21 +175,26 @@ def test_an_accept_whose_followers_cannot_have_their_commit_yet_is_recorded_once
     (task,) = queue.put([queue.draft("first", code, base="1f" * 20)])
     (after,) = queue.put([queue.draft("next", code, terms=Terms(after=(task.id,)), base="1f" * 20)])
     task = asyncio.run(Worker(orchestrator).run_task(task.id)).task
-    orchestrator._bases = Bases(CairnError("The files of this project could not be pushed to 'origin'.", "Away."))
+    orchestrator._bases = bases = Bases()
+    bases.error = CairnError("The files of this project could not be pushed to 'origin'.", "Away.")
 
-    for act in (lambda: orchestrator.accept(task), lambda: orchestrator.accept(task), orchestrator.undo):
+    for act in (
+        lambda: orchestrator.decisions.accept(task),
+        lambda: orchestrator.decisions.accept(task),
+        orchestrator.decisions.undo,
+    ):
         with pytest.raises(CairnError, match="could not be pushed"):
             act()
         assert (project / "new.txt").exists()
-    (said,) = orchestrator.recover()
+    (said,) = orchestrator.recovery.recover()
     assert said == (
         f"Operation 1 on task {task.id} is in your files and not in the ledger yet."
         " The files of this project could not be pushed to 'origin'. Away."
     )
     assert orchestrator.task(task.id).status is TaskStatus.IN_REVIEW
 
-    orchestrator._bases = Bases(None)
-    assert orchestrator.recover() == ()
+    bases.error = None
+    assert orchestrator.recovery.recover() == ()
     assert orchestrator.task(task.id).status is TaskStatus.ACCEPTED
     assert orchestrator.task(after.id).base == "2e" * 20
     assert len(orchestrator.project.operations()) == 1
@@ -200,21 +205,21 @@ def test_accept_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_nex
     review = made.run(WRITES)
     made.orchestrator.project.apply(review.task.id, review.changes)
 
-    assert made.orchestrator.recover() == ()
+    assert made.orchestrator.recovery.recover() == ()
 
     assert made.orchestrator.task(review.task.id).status is TaskStatus.ACCEPTED
     assert made.orchestrator.project.unrecorded() == ()
-    made.orchestrator.undo()
+    made.orchestrator.decisions.undo()
     assert not (project / "new.txt").exists()
 
 
 def test_an_undo_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_next_command(desk):
     made = desk()
     review = made.run(WRITES)
-    made.orchestrator.accept(review.task)
+    made.orchestrator.decisions.accept(review.task)
     made.orchestrator.project.undo()
 
-    made.orchestrator.recover()
+    made.orchestrator.recovery.recover()
 
     assert made.orchestrator.task(review.task.id).status is TaskStatus.IN_REVIEW
 
@@ -222,11 +227,11 @@ def test_an_undo_that_reached_the_files_but_not_the_ledger_is_recorded_by_the_ne
 def test_a_task_is_accepted_once(desk):
     made = desk()
     review = made.run(WRITES)
-    made.orchestrator.accept(review.task)
+    made.orchestrator.decisions.accept(review.task)
 
     for stale in (review.task, made.orchestrator.task(review.task.id)):
         with pytest.raises(IllegalMove):
-            made.orchestrator.accept(stale)
+            made.orchestrator.decisions.accept(stale)
     assert len(made.orchestrator.project.operations()) == 1
 
 
@@ -236,24 +241,27 @@ def test_a_conflict_leaves_the_task_in_review_and_the_files_alone(desk, project)
     (project / "README.md").write_text("# Mine\n\nTODO: say more.\n")
 
     with pytest.raises(Conflict) as conflict:
-        made.orchestrator.accept(review.task)
+        made.orchestrator.decisions.accept(review.task)
 
     assert conflict.value.paths == ("README.md",)
     assert made.orchestrator.task(review.task.id).status is TaskStatus.IN_REVIEW
     assert (project / "README.md").read_text() == "# Mine\n\nTODO: say more.\n"
-    assert [path for path, _why in made.orchestrator.review(review.task).conflicts] == ["README.md"]
-    assert made.orchestrator.review(review.task).stale == ("README.md",)
+    assert [path for path, _why in made.orchestrator.reviews.of(review.task).conflicts] == ["README.md"]
+    assert made.orchestrator.reviews.of(review.task).stale == ("README.md",)
 
 
 def test_undo_without_a_task_takes_back_the_last_accept_and_then_the_one_before(desk, project):
     made = desk()
     first, second = made.run(WRITES), made.run(EDITS)
-    made.orchestrator.accept(first.task)
-    made.orchestrator.accept(second.task)
+    made.orchestrator.decisions.accept(first.task)
+    made.orchestrator.decisions.accept(second.task)
 
-    assert [made.orchestrator.undo()[0].id, made.orchestrator.undo()[0].id] == [second.task.id, first.task.id]
+    assert [made.orchestrator.decisions.undo()[0].id, made.orchestrator.decisions.undo()[0].id] == [
+        second.task.id,
+        first.task.id,
+    ]
     with pytest.raises(NotFound):
-        made.orchestrator.undo()
+        made.orchestrator.decisions.undo()
 
 
 BOTH = 'write_file("new.txt", "x\\n")\n' + EDITS.replace('["README.md"]', '["README.md", "new.txt"]')
@@ -263,50 +271,53 @@ def test_an_accept_of_a_part_that_reached_the_files_but_not_the_ledger_leaves_th
     made = desk()
     task = made.run(BOTH).task
     orchestrator = made.orchestrator
-    part = orchestrator.picked(task, ["new.txt"])
-    orchestrator.project.apply(task.id, orchestrator.to_accept(task, part), part=part)
+    part = orchestrator.acceptable.picked(task, ["new.txt"])
+    orchestrator.project.apply(task.id, orchestrator.acceptable.to_accept(task, part), part=part)
 
-    assert orchestrator.recover() == ()
+    assert orchestrator.recovery.recover() == ()
 
     assert orchestrator.task(task.id).status is TaskStatus.IN_REVIEW
-    assert orchestrator.changes(task).paths == ("README.md",)
+    assert orchestrator.acceptable.changes(task).paths == ("README.md",)
     assert orchestrator.project.unrecorded() == ()
 
 
 def test_a_part_is_accepted_once(desk):
     made = desk()
     task = made.run(BOTH).task
-    part = made.orchestrator.picked(task, ["new.txt"])
+    part = made.orchestrator.acceptable.picked(task, ["new.txt"])
 
-    assert made.orchestrator.accept(task, part)[0] == task
+    assert made.orchestrator.decisions.accept(task, part)[0] == task
     with pytest.raises(Conflict, match="accepted meanwhile"):
-        made.orchestrator.accept(task, part)
+        made.orchestrator.decisions.accept(task, part)
     with pytest.raises(NotFound):
-        made.orchestrator.picked(task, ["new.txt"])
-    assert made.orchestrator.accept(task)[0].status is TaskStatus.ACCEPTED
+        made.orchestrator.acceptable.picked(task, ["new.txt"])
+    assert made.orchestrator.decisions.accept(task)[0].status is TaskStatus.ACCEPTED
 
 
 def test_what_a_part_wrote_is_not_stale_and_what_the_user_edits_is(desk, project):
     made = desk()
     task = made.run(BOTH).task
-    made.orchestrator.accept(task, made.orchestrator.picked(task, ["README.md"]))
+    made.orchestrator.decisions.accept(task, made.orchestrator.acceptable.picked(task, ["README.md"]))
 
-    assert made.orchestrator.review(task).stale == ()
-    assert made.orchestrator.review(task).claims.agree
+    assert made.orchestrator.reviews.of(task).stale == ()
+    assert made.orchestrator.reviews.of(task).claims.agree
     (project / "new.txt").write_text("mine\n")
-    assert made.orchestrator.review(task).stale == ("new.txt",)
+    assert made.orchestrator.reviews.of(task).stale == ("new.txt",)
 
 
 def test_a_part_taken_back_after_the_rest_was_rejected_is_in_review_again(desk, project):
     made = desk()
     task = made.run(BOTH).task
-    made.orchestrator.accept(task, made.orchestrator.picked(task, ["new.txt"]))
-    rejected = made.orchestrator.reject(task)
-    assert made.orchestrator.changes(rejected).paths == ("README.md",)
+    made.orchestrator.decisions.accept(task, made.orchestrator.acceptable.picked(task, ["new.txt"]))
+    rejected = made.orchestrator.decisions.reject(task)
+    assert made.orchestrator.acceptable.changes(rejected).paths == ("README.md",)
 
-    back, _ = made.orchestrator.undo(rejected)
+    back, _ = made.orchestrator.decisions.undo(rejected)
 
-    assert (back.status, made.orchestrator.changes(back).paths) == (TaskStatus.IN_REVIEW, ("README.md", "new.txt"))
+    assert (back.status, made.orchestrator.acceptable.changes(back).paths) == (
+        TaskStatus.IN_REVIEW,
+        ("README.md", "new.txt"),
+    )
     assert not (project / "new.txt").exists()
 
 
@@ -314,19 +325,19 @@ def test_a_retry_is_a_new_task_and_the_old_review_is_closed(desk):
     made = desk()
     old = made.run(WRITES).task
 
-    new = made.orchestrator.retry(old)
+    new = made.orchestrator.again.retry(old)
 
     assert (new.retry_of, new.request, new.origin) == (old.id, old.request, old.origin)
     closed = made.orchestrator.task(old.id)
     assert (closed.status, closed.reason) == (TaskStatus.REJECTED, f"retried as {new.id}")
     with pytest.raises(IllegalMove):
-        made.orchestrator.retry(new)
+        made.orchestrator.again.retry(new)
 
 
 def test_a_program_that_cannot_be_used_leaves_no_task(desk):
     made = desk()
     with pytest.raises(UsageProblem):
-        made.orchestrator.submit("x", CodeOrigin("file", "p.py", "print(1)"))
+        made.orchestrator.new_tasks.submit("x", CodeOrigin("file", "p.py", "print(1)"))
 
     assert made.orchestrator.queue.tasks() == ()
 
@@ -334,24 +345,24 @@ def test_a_program_that_cannot_be_used_leaves_no_task(desk):
 def test_a_lost_ledger_is_built_anew_with_every_status_that_a_task_had(desk, project):
     made = desk()
     accepted, rejected, open_ = made.run(WRITES), made.run(EDITS), made.run(EDITS)
-    made.orchestrator.accept(accepted.task)
-    made.orchestrator.reject(rejected.task, "no")
-    made.orchestrator.submit("never ran", CodeOrigin("file", "p.py", WRITES))
+    made.orchestrator.decisions.accept(accepted.task)
+    made.orchestrator.decisions.reject(rejected.task, "no")
+    made.orchestrator.new_tasks.submit("never ran", CodeOrigin("file", "p.py", WRITES))
     running = made.orchestrator.queue.claim(Owner.this_process())
-    asyncio.run(_cancelled(made.orchestrator.run(running)))
+    asyncio.run(_cancelled(made.orchestrator.runs.run(running)))
     before = {task.id: task for task in made.orchestrator.queue.tasks()}
     made.orchestrator.close()
     for path in project.glob(".cairn/cairn.db*"):
         path.unlink()
 
     again = desk()
-    restored = again.orchestrator.rebuild_ledger()
+    restored = again.orchestrator.recovery.rebuild_ledger()
 
     assert {task.id: task for task in restored} == {
         task_id: replace(task, reason=task.reason) for task_id, task in before.items()
     }
-    assert again.orchestrator.accept(again.orchestrator.task(open_.task.id))[0].status is TaskStatus.ACCEPTED
-    assert again.orchestrator.rebuild_ledger() == ()
+    assert again.orchestrator.decisions.accept(again.orchestrator.task(open_.task.id))[0].status is TaskStatus.ACCEPTED
+    assert again.orchestrator.recovery.rebuild_ledger() == ()
 
 
 async def _cancelled(running):

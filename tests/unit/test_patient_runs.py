@@ -11,9 +11,11 @@ from cairn.code_generator import CodeGenerator, FileSource
 from cairn.errors import ModelCallFailed, ModelUnavailable
 from cairn.external_functions import function_reference
 from cairn.language_model import Completion
-from cairn.orchestrator import RELEASED, Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import Owner, TaskQueue
+from cairn.run_endings import RELEASED
+from cairn.run_parts import Parts
 from cairn.settings import BudgetSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus, Terms
 from cairn.worker import Worker
@@ -64,7 +66,7 @@ class Desk:
 
     def add(self, program=None, **terms):
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "alias")
-        return self.orchestrator.submit("do it", origin, terms=Terms(**terms))
+        return self.orchestrator.new_tasks.submit("do it", origin, terms=Terms(**terms))
 
 
 @pytest.fixture
@@ -96,10 +98,10 @@ def test_no_quota_for_a_question_keeps_the_work_and_asks_no_call_twice(desk):
     here = desk(NO_QUOTA, "the answer")
     task = here.add(WRITES)
     assert here.run(task).status is TaskStatus.QUEUED
-    with here.orchestrator.model_pauses() as pauses:
+    with here.orchestrator.model_use.pauses() as pauses:
         pauses.end("m")
 
-    review = here.orchestrator.review(here.run(task))
+    review = here.orchestrator.reviews.of(here.run(task))
 
     assert review.task.status is TaskStatus.IN_REVIEW
     assert [call.name for call in review.calls] == ["write_file", "ask_llm", "write_file", "submit_result"]
@@ -109,7 +111,7 @@ def test_no_quota_for_a_question_keeps_the_work_and_asks_no_call_twice(desk):
 def test_a_task_does_not_even_ask_a_model_that_is_paused_meanwhile(desk):
     here = desk()
     task = here.add(WRITES)
-    with here.orchestrator.model_pauses() as pauses:
+    with here.orchestrator.model_use.pauses() as pauses:
         pauses.begin("m", NO_QUOTA)
 
     assert here.run(task).status is TaskStatus.QUEUED
@@ -118,7 +120,7 @@ def test_a_task_does_not_even_ask_a_model_that_is_paused_meanwhile(desk):
 
 def test_a_person_who_runs_it_asks_a_paused_model_all_the_same_and_an_answer_ends_the_pause(desk):
     here = desk("the answer")
-    with here.orchestrator.model_pauses() as pauses:
+    with here.orchestrator.model_use.pauses() as pauses:
         pauses.begin("m", NO_QUOTA)
 
         assert here.run(here.add(WRITES), patient=False).status is TaskStatus.IN_REVIEW
@@ -194,7 +196,7 @@ def test_a_worker_that_is_stopped_gives_its_task_back_with_its_work_and_uncounte
 
     queued = here.queue.get(task.id)
     assert (queued.status, queued.reason, queued.in_vain) == (TaskStatus.QUEUED, RELEASED, 0)
-    assert here.orchestrator.review(queued).changes.paths == ("a.txt",)
+    assert here.orchestrator.reviews.of(queued).changes.paths == ("a.txt",)
 
 
 def test_a_task_whose_worker_died_as_often_as_it_may_is_given_up_and_a_resume_forgives(desk):
@@ -204,7 +206,7 @@ def test_a_task_whose_worker_died_as_often_as_it_may_is_given_up_and_a_resume_fo
     for _ in range(2):
         here.queue.claim(Owner("elsewhere", 1, 1), task.id)
         here.now += 31
-        said += here.orchestrator.recover()
+        said += here.orchestrator.recovery.recover()
 
     assert said == [
         f"Task {task.id} was interrupted: cairn resume {task.id}   goes on where it stopped.",
@@ -213,7 +215,7 @@ def test_a_task_whose_worker_died_as_often_as_it_may_is_given_up_and_a_resume_fo
             "   tries it all the same."
         ),
     ]
-    again = here.orchestrator.resume(here.queue.get(task.id))
+    again = here.orchestrator.stopped_tasks.resume(here.queue.get(task.id))
     assert (again.status, again.in_vain) == (TaskStatus.QUEUED, 0)
 
 
@@ -224,4 +226,4 @@ def test_a_retry_keeps_what_a_task_is_and_not_when_it_was_to_run(desk):
     )
     failed = here.queue.move(task, TaskStatus.FAILED)
 
-    assert here.orchestrator.retry(failed).terms == Terms(3, tags=("a",), accepts=True)
+    assert here.orchestrator.again.retry(failed).terms == Terms(3, tags=("a",), accepts=True)

@@ -221,7 +221,7 @@ def test_a_refused_call_is_refused_again_in_a_replay_whatever_the_settings_say_t
     review = here.run(here.add(TRIES.format(body=body)))
     open_again = desk()
 
-    again = asyncio.run(open_again.orchestrator.replay(review.task))
+    again = asyncio.run(open_again.orchestrator.again.replay(review.task))
 
     assert (again.complete, again.changes.paths) == (True, ("src/b.py",))
 
@@ -230,7 +230,7 @@ def test_of_a_file_that_may_not_be_read_a_model_is_told_the_name_only(desk, proj
     (project / "src/keys.py").write_text("def hunter2():\n    pass\n")
     here = desk("```python\nsubmit_result('Nothing.', [])\n```", deny="read(src/keys.py)")
 
-    here.run(here.orchestrator.submit("look at keys hunter2 greet", CodeOrigin("model", "scripted")))
+    here.run(here.orchestrator.new_tasks.submit("look at keys hunter2 greet", CodeOrigin("model", "scripted")))
 
     told = here.script.asked[0].prompt
     assert (
@@ -246,7 +246,7 @@ def test_of_a_file_that_may_not_be_read_a_model_is_told_the_name_only(desk, proj
 
 def test_the_bounds_of_a_task_are_kept_with_it_and_told_to_its_model(desk):
     here = desk("```python\nsubmit_result('Nothing.', [])\n```")
-    task = here.orchestrator.submit(
+    task = here.orchestrator.new_tasks.submit(
         "do it", CodeOrigin("model", "scripted"), options={"policy.only": "my docs/**\nsrc/**\n"}
     )
 

@@ -46,15 +46,15 @@ def test_a_task_comes_out_elsewhere_as_it_went_in_and_can_be_replayed_and_accept
     other = desks[1].orchestrator
 
     task = import_task(other, file)
-    there = other.review(task)
+    there = other.reviews.of(task)
 
     assert (task.id, task.request, task.status) == (review.task.id, "do it", TaskStatus.IN_REVIEW)
     assert (there.changes, there.submission, there.calls) == (review.changes, review.submission, review.calls)
     assert [str(event.became) for event in other.queue.events(task.id)] == [
         *("queued", "running", "in review", "in review")
     ]
-    assert asyncio.run(other.replay(task)).changes == review.changes
-    accepted, _ = other.accept(task)
+    assert asyncio.run(other.again.replay(task)).changes == review.changes
+    accepted, _ = other.decisions.accept(task)
     assert accepted.status is TaskStatus.ACCEPTED
     assert sorted(path.name for path in other.project.root.iterdir()) == [".cairn", "READ.md", "new.txt"]
 
@@ -64,7 +64,7 @@ def test_a_second_import_gets_an_id_of_its_own_and_still_replays(desks, exported
     first, second = import_task(other, exported[1]), import_task(other, exported[1])
 
     assert first.id != second.id
-    assert asyncio.run(other.replay(second)).complete
+    assert asyncio.run(other.again.replay(second)).complete
 
 
 def test_a_file_that_a_lost_ledger_left_is_not_overwritten(desks, exported):
@@ -80,7 +80,7 @@ def test_a_file_that_a_lost_ledger_left_is_not_overwritten(desks, exported):
 
 def test_an_accepted_task_is_in_review_elsewhere(desks, exported, tmp_path):
     here, other = desks[0].orchestrator, desks[1].orchestrator
-    accepted, _ = here.accept(here.task(exported[0].task.id))
+    accepted, _ = here.decisions.accept(here.task(exported[0].task.id))
     export_task(here, accepted, tmp_path / "accepted.cairn", ())
 
     task = import_task(other, tmp_path / "accepted.cairn")
@@ -172,7 +172,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(desks, exported):
             data[chance.randrange(len(data))] = chance.randrange(256)
         exported[1].write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
         try:
-            other.review(import_task(other, exported[1]))
+            other.reviews.of(import_task(other, exported[1]))
         except CairnError as error:
             assert error.what  # noqa: PT017 - either outcome is right
 

@@ -44,11 +44,11 @@ def desk(project):
 
 
 def replayed(desk, task, **how):
-    return asyncio.run(desk.orchestrator.replay(task, **how))
+    return asyncio.run(desk.orchestrator.again.replay(task, **how))
 
 
 def forked(desk, task, step, **how):
-    return asyncio.run(desk.orchestrator.fork(task, step, **how))
+    return asyncio.run(desk.orchestrator.again.fork(task, step, **how))
 
 
 def test_the_same_changes_come_out_without_the_project_and_without_a_model(desk, project):
@@ -118,7 +118,7 @@ def test_a_fork_has_the_overlay_and_the_variables_of_its_step_and_goes_another_w
     written = {change.path: change.after.data.decode() for change in forked_review.changes}
     assert written["lucky.txt"] == f"{variables['lucky']} {variables['when']}"
     assert replayed(other, forked_review.task).changes == forked_review.changes
-    assert made.orchestrator.review(review.task).changes == review.changes
+    assert made.orchestrator.reviews.of(review.task).changes == review.changes
 
 
 def test_a_step_there_is_not_is_named(desk):

@@ -16,11 +16,13 @@ from cairn.errors import IllegalMove, ModelCallFailed
 from cairn.external_functions import function_reference
 from cairn.journal import Journal, TakenOver
 from cairn.language_model import Completion
-from cairn.orchestrator import INTERRUPTED, Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.program import Cancelled, Finished, LimitReached, Program, Run
 from cairn.project import Project
 from cairn.queue import LEDGER, TaskQueue
 from cairn.recalled_calls import Divergence
+from cairn.recovery import INTERRUPTED
+from cairn.run_parts import Parts
 from cairn.settings import LimitSettings, Settings
 from cairn.sqlite_file import connect
 from cairn.task import CodeOrigin, TaskStatus
@@ -68,7 +70,7 @@ class Desk:
 
     def add(self, program=None):
         origin = CodeOrigin("file", "p.py", program) if program else CodeOrigin("model", "scripted")
-        return self.orchestrator.submit("do it", origin)
+        return self.orchestrator.new_tasks.submit("do it", origin)
 
     def run(self, task):
         return asyncio.run(Worker(self.orchestrator).run_task(task.id))
@@ -141,7 +143,7 @@ def test_variables_of_ended_steps_are_rebuilt_and_the_model_is_asked_only_for_wh
     failed = before.orchestrator.task(task.id)
 
     after = desk(fenced('submit_result(y[:8].strip(), ["y.txt"])'))
-    review = after.run(after.orchestrator.resume(failed))
+    review = after.run(after.orchestrator.stopped_tasks.resume(failed))
 
     assert failed.status is TaskStatus.FAILED
     assert len(after.script.asked) == 1
@@ -212,7 +214,9 @@ def test_a_program_that_asks_for_something_else_than_its_journal_is_stopped_with
         TaskStatus.FAILED,
         f"{stopped.value.what} Call 1 in the journal: write_file('a.txt', content='a')",
     )
-    assert {change.path: change.after.data for change in after.orchestrator.changes(ended)} == {"a.txt": b"a"}
+    assert {change.path: change.after.data for change in after.orchestrator.acceptable.changes(ended)} == {
+        "a.txt": b"a"
+    }
 
 
 def test_a_limit_can_be_raised_and_the_task_goes_on_behind_it(desk):
@@ -220,7 +224,7 @@ def test_a_limit_can_be_raised_and_the_task_goes_on_behind_it(desk):
     task = before.add('for n in range(4):\n    write_file(f"{n}.txt", "x")\nsubmit_result("x", ["0.txt"])\n')
     stopped = before.run(task)
     after = desk(settings=Settings(limits=LimitSettings(calls=2)))
-    review = after.run(after.orchestrator.resume(stopped.task, {"limits.calls": "10"}))
+    review = after.run(after.orchestrator.stopped_tasks.resume(stopped.task, {"limits.calls": "10"}))
 
     assert [type(step.result) for step in stopped.steps] == [LimitReached]
     assert len(stopped.changes) == 2
@@ -236,7 +240,7 @@ def test_a_program_file_that_came_to_its_end_has_nothing_to_go_on_with(desk):
     failed = made.run(task).task
 
     with pytest.raises(IllegalMove) as refused:
-        made.orchestrator.resume(failed)
+        made.orchestrator.stopped_tasks.resume(failed)
 
     assert refused.value.what == f"Task {task.id} came to its end, so there is nothing to go on with."
 
@@ -296,7 +300,7 @@ def test_a_cancelled_step_runs_again_from_its_journal(desk):
         ledger.execute("UPDATE task SET status = 'cancelled' WHERE id = ?", (task.id,))
     stopped = replace(before.orchestrator.task(task.id))
 
-    review = before.run(before.orchestrator.resume(stopped))
+    review = before.run(before.orchestrator.stopped_tasks.resume(stopped))
 
     assert [call.name for call in review.calls] == ["write_file", "write_file", "submit_result"]
     assert review.changes == done.changes

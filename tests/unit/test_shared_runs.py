@@ -22,9 +22,11 @@ from cairn.kept_bases import KeptBases
 from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.object_store import open_objects
-from cairn.orchestrator import INTERRUPTED, Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.recovery import INTERRUPTED
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.shared_bases import SharedBases
 from cairn.shared_tasks import SharedTasks
@@ -138,7 +140,7 @@ def test_a_task_whose_worker_was_killed_goes_on_elsewhere_and_asks_nothing_twice
     assert died.returncode == -signal.SIGKILL, died.stderr
 
     here = machine("two", text=text)
-    (queued,) = here.orchestrator.recover_abandoned()
+    (queued,) = here.orchestrator.recovery.recover_abandoned()
     review = here.run(queued)
 
     assert (queued.reason, queued.attempt) == (INTERRUPTED, 1)
@@ -195,10 +197,10 @@ def test_what_one_machine_made_is_reviewed_forked_and_accepted_in_the_clone_of_a
     worker, person = machine("worker", text=Answers()), machine("person")
     task = worker.run(worker.add(ASKS)).task
 
-    review = person.orchestrator.review(person.task(task))
+    review = person.orchestrator.reviews.of(person.task(task))
     assert (review.changes.paths, review.submission.summary) == (("README.md",), "Wrote.")
-    fork = asyncio.run(person.orchestrator.fork(task, 0))
-    accepted, _ = person.orchestrator.accept(person.task(task))
+    fork = asyncio.run(person.orchestrator.again.fork(task, 0))
+    accepted, _ = person.orchestrator.decisions.accept(person.task(task))
 
     assert accepted.status is TaskStatus.ACCEPTED
     assert (person.orchestrator.project.root / "README.md").read_text() == "answer to one"
@@ -211,11 +213,11 @@ def test_a_question_is_answered_in_any_clone_and_once(machine):
     waiting = asks.run(asks.add(ASKS)).task
     here, late = machine("two"), machine("three")
     assert waiting.status is TaskStatus.WAITING
-    assert here.orchestrator.review(waiting).question.paths == ("README.md",)
+    assert here.orchestrator.reviews.of(waiting).question.paths == ("README.md",)
 
-    queued = here.orchestrator.answer(here.task(waiting), YES)
+    queued = here.orchestrator.stopped_tasks.answer(here.task(waiting), YES)
     with pytest.raises((IllegalMove, NotFound)):
-        late.orchestrator.answer(waiting, PersonAnswer(yes=False))
+        late.orchestrator.stopped_tasks.answer(waiting, PersonAnswer(yes=False))
 
     silent = Answers()
     review = machine("four", text=silent, settings=asking_before("write(README.md)")).run(queued)
@@ -233,12 +235,12 @@ def test_two_answers_at_once_and_the_first_counts(machine, monkeypatch):
     def overtaken(task, **options):
         """It has opened the file as the question stood when somebody else answers it."""
         with writing(task, **options) as file:
-            here.orchestrator.answer(waiting, YES)
+            here.orchestrator.stopped_tasks.answer(waiting, YES)
             yield file
 
     monkeypatch.setattr(store, "writing", overtaken)
     with pytest.raises(IllegalMove, match="moved meanwhile"):
-        late.orchestrator.answer(waiting, PersonAnswer(yes=False))
+        late.orchestrator.stopped_tasks.answer(waiting, PersonAnswer(yes=False))
 
     review = machine("four", text=Answers(), settings=asking_before("write(README.md)")).run(late.task(waiting))
     assert review.task.status is TaskStatus.IN_REVIEW
@@ -247,11 +249,13 @@ def test_two_answers_at_once_and_the_first_counts(machine, monkeypatch):
 
 def test_what_belongs_to_a_request_is_there_before_a_worker_has_the_task(machine):
     asks, works = machine("one"), machine("two")
-    task = asks.orchestrator.submit("do it", CodeOrigin("file", "p.py", ASKS), asked=Asked(feedback="shorter"))
-    assert works.orchestrator._asked(task).feedback == "shorter"
+    task = asks.orchestrator.new_tasks.submit(
+        "do it", CodeOrigin("file", "p.py", ASKS), asked=Asked(feedback="shorter")
+    )
+    assert works.orchestrator.again._asked(task).feedback == "shorter"
 
-    twice = asks.orchestrator.retry(asks.orchestrator.queue.move(task, TaskStatus.CANCELLED), because="longer")
-    assert works.orchestrator._asked(twice).feedback == "longer"
+    twice = asks.orchestrator.again.retry(asks.orchestrator.queue.move(task, TaskStatus.CANCELLED), because="longer")
+    assert works.orchestrator.again._asked(twice).feedback == "longer"
 
 
 # ── too large ──
@@ -273,7 +277,7 @@ def test_what_is_too_large_stops_the_task_and_it_goes_on_once_there_is_an_object
     assert asked >= 1
 
     large = machine("one", text=text, objects=(tmp_path / "objects").as_uri())
-    review = large.run(large.orchestrator.resume(task))
+    review = large.run(large.orchestrator.stopped_tasks.resume(task))
 
     assert review.task.status is TaskStatus.IN_REVIEW
     assert sorted(text.asked) == ["four", "one", "three", "two"]
@@ -293,7 +297,7 @@ def test_a_run_whose_file_travels_keeps_no_dump_in_it_and_heeds_none(machine):
         )
 
     two = machine("two", text=Answers(), settings=asking_before("write(README.md)"))
-    review = two.run(two.orchestrator.answer(two.task(waiting), YES))
+    review = two.run(two.orchestrator.stopped_tasks.answer(two.task(waiting), YES))
     assert (review.task.status, review.changes.paths) == (TaskStatus.IN_REVIEW, ("README.md",))
 
 

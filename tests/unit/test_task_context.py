@@ -7,7 +7,9 @@ import re
 import pytest
 
 from cairn import prompts
+from cairn.first_prompt import first_prompt
 from cairn.overlay import AgentFSOverlay
+from cairn.settings import Settings
 from cairn.task import TaskStatus
 from cairn.task_context import (
     ATTACHMENT_CHARS,
@@ -249,8 +251,8 @@ def desk(project):
 def test_a_model_reads_the_map_and_why_the_last_attempt_was_rejected(desk):
     made = desk(fenced('submit_result("Nothing.", ["x"])'), fenced('submit_result("Nothing.", [])'))
     review = made.run(made.add())
-    rejected = made.orchestrator.reject(review.task, "the tone is wrong")
-    made.run(made.orchestrator.retry(rejected))
+    rejected = made.orchestrator.decisions.reject(review.task, "the tone is wrong")
+    made.run(made.orchestrator.again.retry(rejected))
 
     first, second = (asked.prompt for asked in made.script.asked)
     assert "A map of the project's " in first
@@ -264,8 +266,8 @@ def test_a_model_reads_the_map_and_why_the_last_attempt_was_rejected(desk):
 def test_a_retry_out_of_review_tells_what_it_was_given_and_nothing_of_itself(desk):
     made = desk(*[fenced('submit_result("Nothing.", ["x"])')] * 3)
     first = made.run(made.add()).task
-    second = made.run(made.orchestrator.retry(first, because="wrong file")).task
-    made.run(made.orchestrator.retry(second))
+    second = made.run(made.orchestrator.again.retry(first, because="wrong file")).task
+    made.run(made.orchestrator.again.retry(second))
 
     assert "wrong file" in made.script.asked[1].prompt
     assert "not accepted" not in made.script.asked[2].prompt or "wrong file" not in made.script.asked[2].prompt
@@ -274,7 +276,9 @@ def test_a_retry_out_of_review_tells_what_it_was_given_and_nothing_of_itself(des
 
 def test_a_prompt_can_be_looked_at_without_anything_being_kept(desk, project):
     made = desk()
-    system, first = made.orchestrator.first_prompt("mend it", Asked(attachments=(Attachment("README.md"),)))
+    system, first = first_prompt(
+        made.orchestrator.project, Settings(), "mend it", Asked(attachments=(Attachment("README.md"),))
+    )
 
     assert "# Functions" in system
     assert "Attached by the person: README.md" in first

@@ -50,11 +50,11 @@ class Desk:
         origin, terms = CodeOrigin("file", "p.py", text.request), Terms(priority=text.priority, key=key, tags=text.tags)
         if instead_of is not None:
             given = {"options": {}, "asked": Asked(), "terms": terms}
-            return self.orchestrator.rewrite(instead_of, text.request, origin, **given)
-        return self.orchestrator.submit(text.request, origin, terms=terms)
+            return self.orchestrator.new_tasks.rewrite(instead_of, text.request, origin, **given)
+        return self.orchestrator.new_tasks.submit(text.request, origin, terms=terms)
 
     def describe(self, task):
-        return ending(self.orchestrator.review(task), Console())
+        return ending(self.orchestrator.reviews.of(task), Console())
 
     def look(self):
         """Until nothing is left to do."""
@@ -102,7 +102,7 @@ def test_a_file_becomes_a_task_and_its_result_says_what_came_of_it(desk):
     assert at.head() == ["state: in review"]
     assert "Wrote.\n\n new.txt | 1 +\n" in at.result()
     assert f"  cairn accept {task.id}   take them into the project\n" in at.result()
-    at.orchestrator.accept(at.orchestrator.task(task.id))
+    at.orchestrator.decisions.accept(at.orchestrator.task(task.id))
     at.look()
     assert at.head() == ["state: accepted"]
     assert at.said == [f"a.md: task {task.id} queued", f"{task.id} in review"]
@@ -183,7 +183,7 @@ def test_files_of_ended_tasks_move_where_they_belong(desk):
     at.work()
     at.look()
     accepted = next(task for task in at.orchestrator.queue.tasks() if "other" in task.request)
-    at.orchestrator.accept(accepted)
+    at.orchestrator.decisions.accept(accepted)
     at.look()
 
     found = sorted(str(path.relative_to(at.folder)) for path in at.folder.rglob("*.md"))

@@ -13,9 +13,10 @@ from cairn import worker as workers
 from cairn.code_generator import FileSource
 from cairn.errors import StorageProblem
 from cairn.language_model import Completion
-from cairn.orchestrator import Orchestrator, Parts
+from cairn.orchestrator import Orchestrator
 from cairn.project import Project
 from cairn.queue import TaskQueue
+from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.worker import ASKED, Worker
@@ -50,7 +51,7 @@ def desk(project, ledger_place):
                 lambda _origin, _settings: Answering(meanwhile),
             )
             with Orchestrator(here, queue, Settings(), parts, shared=False) as orchestrator:
-                task = orchestrator.submit("ask", CodeOrigin("file", "p.py", ASKS))
+                task = orchestrator.new_tasks.submit("ask", CodeOrigin("file", "p.py", ASKS))
                 return asyncio.run(Worker(orchestrator).run_task(task.id))
 
         run.queue = queue
