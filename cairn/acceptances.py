@@ -189,5 +189,13 @@ class Acceptances:
         return tuple(Overruled(*row) for row in self._db.execute(query, (self.holder,)).rows)
 
     def told(self, overruled: Overruled) -> None:
-        """It was."""
-        self._db.execute("UPDATE overruled SET told = 1 WHERE token = ?", (overruled.token,))
+        """It was; the row goes with its task."""
+
+        def tell() -> None:
+            self._db.execute("UPDATE overruled SET told = 1 WHERE token = ?", (overruled.token,))
+            self._db.execute(
+                "DELETE FROM overruled WHERE token = ? AND NOT EXISTS (SELECT 1 FROM task WHERE id = overruled.task)",
+                (overruled.token,),
+            )
+
+        self._db.write(tell)

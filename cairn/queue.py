@@ -390,10 +390,13 @@ class TaskQueue:
 
     def _insert(self, task: Task, held_by: Owner | None = None) -> bool:
         """Inside a transaction; False, and nothing done, when the id is taken."""
-        values = (*_row(task), self.clock(), None if held_by is None else str(held_by))
+        now = self.clock()
+        values = (*_row(task), now, *_reservation(held_by, now))
         marks = ", ".join("?" for _ in values)
         put = self._db.execute(
-            f"INSERT INTO task ({_COLUMNS}, changed_at, owner) VALUES ({marks}) ON CONFLICT (id) DO NOTHING", values
+            f"INSERT INTO task ({_COLUMNS}, changed_at, owner, lease_until) VALUES ({marks})"
+            " ON CONFLICT (id) DO NOTHING",
+            values,
         )
         if put.count == 1 and task.terms.after:
             needs = [(task.id, needed) for needed in task.terms.after]
@@ -608,14 +611,16 @@ class TaskQueue:
         Whether another machine's process ended cannot be told, so that what it reserved is its own for an hour. A
         file is on one machine, whose processes all ended when it was started anew.
         """
-        is_file = isinstance(self.place, LedgerFile)
-        query = "SELECT owner, max(changed_at) FROM task WHERE owner IS NOT NULL AND status = 'queued' GROUP BY owner"
-        for text, since in self._db.execute(query).rows:
+        is_file, now = isinstance(self.place, LedgerFile), self.clock()
+        ends = f"coalesce(lease_until, changed_at + {RESERVED_SECONDS})"  # an earlier Cairn did not say until when
+        query = f"SELECT owner, min({ends}) FROM task WHERE owner IS NOT NULL AND status = 'queued' GROUP BY owner"
+        for text, until in self._db.execute(query).rows:
             owner = Owner.parse(text)
-            is_before_restart = is_file and owner.is_of_an_earlier_start()
-            is_old = not owner.is_here() and since < self.clock() - RESERVED_SECONDS
-            if owner.is_gone() or is_before_restart or is_old:
-                self._db.execute("UPDATE task SET owner = NULL WHERE owner = ? AND status = 'queued'", (text,))
+            free = "UPDATE task SET owner = NULL, lease_until = NULL WHERE owner = ? AND status = 'queued'"
+            if owner.is_gone() or (is_file and owner.is_of_an_earlier_start()):
+                self._db.execute(free, (text,))
+            elif not owner.is_here() and until < now:
+                self._db.execute(f"{free} AND {ends} < ?", (text, now))  # not what it reserved meanwhile
 
     def heartbeat(self, task: Task, owner: Owner) -> bool:
         """The lease runs for another `LEASE_SECONDS`; False when the task is no longer the owner's."""
@@ -682,17 +687,19 @@ class TaskQueue:
 
     def _requeued(self, task: Task, until: PutOff, options: dict[str, str], held_by: Owner | None) -> Task:
         require_move(task.id, task.status, TaskStatus.QUEUED)
+        now = self.clock()
+        holder, lease = _reservation(held_by, now)
         values = {
-            "queued": TaskStatus.QUEUED, "reason": until.reason, "now": self.clock(), "options": json.dumps(options),
+            "queued": TaskStatus.QUEUED, "reason": until.reason, "now": now, "options": json.dumps(options),
             "not_before": until.not_before, "in_vain": until.in_vain, "waits_for": until.waits_for,
-            "holder": None if held_by is None else str(held_by), "id": task.id, "was": task.status,
+            "holder": holder, "lease": lease, "id": task.id, "was": task.status,
             "attempt": task.attempt, "running": TaskStatus.RUNNING,
         }  # fmt: skip
         # A deadline that ended the task does not end it again when a person resumes it.
         row = self._change(
             f"""UPDATE task SET status = :queued, reason = :reason, changed_at = :now, options = :options,
                                 not_before = :not_before, in_vain = :in_vain, waits_for = :waits_for,
-                                owner = :holder, lease_until = NULL,
+                                owner = :holder, lease_until = :lease,
                                 deadline = CASE WHEN :was <> :running AND deadline <= :now THEN NULL
                                                 ELSE deadline END
                 WHERE id = :id AND status = :was AND attempt = :attempt RETURNING {self._found}""",
@@ -702,10 +709,11 @@ class TaskQueue:
 
     def give_options(self, task: Task, options: Mapping[str, str], *, held_by: Owner | None = None) -> Task:
         """Adds settings to a task that is queued, and reserves it; IllegalMove when it moved meanwhile."""
-        holder = None if held_by is None else str(held_by)
+        held = _reservation(held_by, self.clock())
         row = self._change(
-            f"UPDATE task SET options = ?, owner = ? WHERE id = ? AND status = ? RETURNING {self._found}",
-            (json.dumps({**task.options, **options}), holder, task.id, TaskStatus.QUEUED),
+            f"UPDATE task SET options = ?, owner = ?, lease_until = ? WHERE id = ? AND status = ?"
+            f" RETURNING {self._found}",
+            (json.dumps({**task.options, **options}), *held, task.id, TaskStatus.QUEUED),
         ).first()
         return self._moved(row, task.id, TaskStatus.QUEUED)
 
@@ -774,6 +782,8 @@ class TaskQueue:
             if gone:
                 self._db.execute("DELETE FROM event WHERE task = ?", (task.id,))
                 self._db.execute("DELETE FROM need WHERE task = ?", (task.id,))
+                # Who was not told yet needs its row, to know that what it did is not counted.
+                self._db.execute("DELETE FROM overruled WHERE task = ? AND told = 1", (task.id,))
                 remove()
             return gone
 
@@ -794,6 +804,11 @@ class TaskQueue:
 
     def _select(self, tail: str, values: tuple[object, ...] | Mapping[str, object]) -> list[Task]:
         return [_task(row) for row in self._db.execute(f"SELECT {self._found} FROM task {tail}", values).rows]
+
+
+def _reservation(holder: Owner | None, now: float) -> tuple[str | None, float | None]:
+    """Whose a queued task is, and until when where nobody can tell whether that process lives."""
+    return (None, None) if holder is None else (str(holder), now + RESERVED_SECONDS)
 
 
 def _names(variants: Variants | None) -> dict[str, str]:

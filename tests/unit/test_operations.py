@@ -165,6 +165,22 @@ def test_a_task_can_be_taken_from_a_clone_that_is_gone_and_that_one_is_told_once
     assert accepts(clones.one, task) == 1
 
 
+@pytest.mark.parametrize("told_first", [True, False])
+def test_what_was_overruled_is_forgotten_with_its_task_once_its_clone_was_told(clones, told_first):
+    def rows():
+        return clones.two.queue.database.execute("SELECT task, told FROM overruled").rows
+
+    killed_holding(clones)
+    task, _ = clones.two.accept(clones.now(), overrule=True)
+    if told_first:
+        clones.one.recover()
+
+    assert clones.two.queue.forget(task, lambda: None)
+    assert rows() == ([] if told_first else [(task.id, 0)])
+    clones.one.recover()
+    assert rows() == []
+
+
 def test_who_was_overruled_in_the_middle_is_told_and_records_no_second_accept(clones, monkeypatch):
     apply = clones.one.project.apply
 

@@ -20,7 +20,7 @@ from cairn.errors import DamagedFile, IllegalMove, NotFound, StorageProblem, Usa
 from cairn.json_output import task_json
 from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerFile
-from cairn.queue import _ORDER, LEASE_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
+from cairn.queue import _ORDER, LEASE_SECONDS, RESERVED_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
 from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, Terms
 
 FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
@@ -386,6 +386,37 @@ def test_a_task_that_its_process_runs_itself_is_no_workers_until_that_process_is
     queue.let_go()
 
     assert queue.claim(HERE).id == gone.id
+
+
+def test_what_another_machine_reserved_is_its_own_for_an_hour_from_then(queue, clock):
+    """However long ago the task last moved, and whatever the same process has held for longer."""
+    elsewhere = Owner("elsewhere", 1, 1)
+    old, again = (added(queue, name) for name in ("old", "again"))
+    clock.now += 1
+    queue.give_options(old, {}, held_by=elsewhere)
+    clock.now += RESERVED_SECONDS - 1
+    queue.give_options(again, {}, held_by=elsewhere)
+
+    queue.let_go()
+    assert queue.ready(9) == ()
+    clock.now += 2
+    queue.let_go()
+    assert [task.id for task in queue.ready(9)] == [old.id]
+    clock.now += RESERVED_SECONDS
+    queue.let_go()
+    assert [task.id for task in queue.ready(9)] == [old.id, again.id]
+
+
+def test_what_a_process_reserves_while_others_let_go_of_its_old_ones_is_its_own(queue, clock, monkeypatch):
+    elsewhere = Owner("elsewhere", 1, 1)
+    old, new = (added(queue, name) for name in ("old", "new"))
+    queue.give_options(old, {}, held_by=elsewhere)
+    clock.now += RESERVED_SECONDS + 1
+    monkeypatch.setattr(Owner, "is_here", lambda owner: bool(queue.give_options(new, {}, held_by=owner)) and False)
+
+    queue.let_go()
+
+    assert [task.id for task in queue.ready(9)] == [old.id]
 
 
 def test_the_terms_of_a_task_come_back_as_they_were_put_in(queue, ledger_place):
