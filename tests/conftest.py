@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import compileall
+import gc
 import itertools
 import os
 import re
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,27 @@ _AGE = re.compile(r"\b\d+ s\b")
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d\b")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _ID = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{6}\b")
+_NO_PYTHON_OF_ITS_OWN = re.compile(r"/(recipes|shims)/")
+
+# Whatever PYTHONDONTWRITEBYTECODE says: rewriting the assertions of all tests takes 10 s of each process of the run.
+sys.dont_write_bytecode = False
+
+
+def pytest_sessionstart(session) -> None:
+    """Cairn is compiled once, and not in each of the many processes that the tests start."""
+    if not hasattr(session.config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "cairn", quiet=2, rx=_NO_PYTHON_OF_ITS_OWN)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays: no search for garbage goes through it, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_configure() -> None:
