@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from cairn.errors import UsageProblem
+from cairn.errors import StorageProblem, UsageProblem
 from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_dialect import SQLITE, Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace, place_of
 from cairn.ledger_schema import VERSION, require_known, scripts, statements
-from cairn.sqlite_file import connect, transaction, translate_errors
+from cairn.sqlite_file import connect, copy_in_memory, transaction, translate_errors
 
 PAGE_BYTES = 1024
 RETURN_SECONDS = 10.0  # after a server's return, for those whose leases ran out while it was away
@@ -106,18 +106,29 @@ class SqliteLedger:
         self.place = place
         self._path = place.path
         self._turn = threading.RLock()
-        with translate_errors(self._path):
+        self._made = place.as_it_is or not create or place.prepare is None or self._path.exists()
+        if not self._made:
+            self._db = _up_to_date(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False), place)
+        elif place.as_it_is:
+            self._db = _up_to_date(_copy(self._path), place)
+            self._db.execute("PRAGMA query_only = ON")
+        else:
             self._db = connect(self._path, create=create, page_bytes=PAGE_BYTES)
-            try:
-                if create:
-                    _bring_up_to_date(self._db, self._path)
-            except BaseException:
-                self._db.close()
-                raise
+            self._db = _up_to_date(self._db, place) if create else self._db
+
+    def _make(self) -> None:
+        """Before the first write, where none was there."""
+        if not self._made and self.place.prepare is not None:
+            self.place.prepare()
+            made = _up_to_date(connect(self._path, page_bytes=PAGE_BYTES), self.place)
+            self._db.close()
+            self._db, self._made = made, True
 
     def execute(self, statement: str, values: Values = ()) -> Answer:
         """As SQLite runs it."""
         with self._turn, translate_errors(self._path):
+            if not self._made and not statement.lstrip().startswith(("SELECT", "WITH", "PRAGMA")):
+                self._make()
             done = self._db.execute(statement, values)
             return Answer(done.fetchall(), done.rowcount)
 
@@ -128,8 +139,10 @@ class SqliteLedger:
 
     def write(self, work: Callable[[], T], *, order: Order = Order.ALONE) -> T:  # noqa: ARG002 - one at a time, always
         """BEGIN IMMEDIATE; `work` is called once."""
-        with self._turn, translate_errors(self._path), transaction(self._db):
-            return work()
+        with self._turn, translate_errors(self._path):
+            self._make()
+            with transaction(self._db):
+                return work()
 
     def turn(self, of: str) -> None:
         """A change has it already."""
@@ -137,8 +150,12 @@ class SqliteLedger:
     def ensure(self, script: str) -> None:
         """Writes only when something is missing."""
         with self._turn, translate_errors(self._path):
+            if self.place.as_it_is:
+                self._db.execute("PRAGMA query_only = OFF")  # it is a copy in memory
             for statement in statements(script):
                 self._db.execute(statement)
+            if self.place.as_it_is:
+                self._db.execute("PRAGMA query_only = ON")
 
     def now(self) -> float:
         """This machine's clock."""
@@ -151,6 +168,27 @@ class SqliteLedger:
     def close(self) -> None:
         """Releases the file."""
         self._db.close()
+
+
+def _copy(path: Path) -> sqlite3.Connection:
+    """Of none at all, an empty one."""
+    if not path.exists():
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = copy_in_memory(path)
+    if copy is None:
+        raise StorageProblem(f"{path} cannot be read.", fix=f"Check that {path} is a file that you may read.")
+    return copy
+
+
+def _up_to_date(db: sqlite3.Connection, place: LedgerFile) -> sqlite3.Connection:
+    """The same with today's tables; closed where it cannot have them."""
+    try:
+        with translate_errors(place.path):
+            _bring_up_to_date(db, place.path)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,9 +17,15 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class LedgerFile:
-    """One SQLite file, for the processes of one machine."""
+    """One SQLite file, for the processes of one machine.
+
+    `as_it_is`: it is looked at as it stands at one moment, also where nothing can be written. `prepare` makes its
+    folder, and where it is given the file is not made before something is written to it.
+    """
 
     path: Path
+    as_it_is: bool = False
+    prepare: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return str(self.path)

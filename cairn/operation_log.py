@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from cairn.changes import Content, EntryKind
-from cairn.errors import StorageProblem
+from cairn.errors import DamagedFile, StorageProblem
 from cairn.file_attributes import Attributes, is_kept
 from cairn.hunks import Aspect, Edited, Part, Piece, Selection
 from cairn.line_diff import Span
 from cairn.packed_bytes import packed, unpacked
 from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
-from cairn.sqlite_file import connect, damaged, transaction, translate_errors
+from cairn.sqlite_file import connect, copy_in_memory, damaged, transaction, translate_errors
 
 VERSION = 5
 PAGE_BYTES = 2048  # seven tables and indexes are in it from the start
@@ -136,10 +136,30 @@ class OperationLog:
     @contextmanager
     def opened(cls, path: Path) -> Iterator[OperationLog]:
         """Made on first use. Raises DamagedFile, DiskFull or StorageProblem."""
-        connection = connect(path, durable=True, page_bytes=PAGE_BYTES)
+        connection = _connected(path)
+        try:
+            with translate_errors(path):
+                yield cls(connection, path)
+        finally:
+            connection.close()
+
+    @classmethod
+    @contextmanager
+    def reading(cls, path: Path) -> Iterator[OperationLog]:
+        """As `opened`, also where nothing can be written: then it is as it was at this moment."""
+        try:
+            connection = _connected(path)
+        except DamagedFile:
+            raise
+        except StorageProblem as problem:
+            copy = copy_in_memory(path)
+            if copy is None:
+                raise problem from None
+            connection = copy
         try:
             with translate_errors(path):
                 _prepare(connection, path)
+                connection.execute("PRAGMA query_only = ON")
                 yield cls(connection, path)
         finally:
             connection.close()
@@ -395,6 +415,18 @@ def expired(
         or not each.recorded
     }
     return tuple(each for each in every if root[each.id] not in kept)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """With today's tables."""
+    connection = connect(path, durable=True, page_bytes=PAGE_BYTES)
+    try:
+        with translate_errors(path):
+            _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

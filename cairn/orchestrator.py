@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from cairn.acceptable_changes import AcceptableChanges
 from cairn.decisions import Decisions
 from cairn.errors import NotFound, StorageProblem, UsageProblem
-from cairn.ledger_place import LedgerServer
+from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_use import ModelUse
 from cairn.new_tasks import NewTasks
 from cairn.operations import Operations
@@ -57,7 +58,8 @@ class Orchestrator:
         """`shared`: other clones have the same ledger. Not given, they have if it is a server's."""
         self.project = project
         self.queue = queue
-        self.store: TaskStore = LocalTasks(project.state / "tasks") if store is None else store
+        local = LocalTasks(project.state / "tasks", prepare=project.prepare)
+        self.store: TaskStore = local if store is None else store
         self.settings = settings
         self._parts = parts
         self._bases: Bases = LiveTree(project, settings) if bases is None else bases
@@ -68,17 +70,26 @@ class Orchestrator:
 
     @classmethod
     def open(cls, project: Project, settings: Settings) -> Self:
-        """Makes `.cairn/` on first use."""
+        """Where there is no `.cairn/` yet, the first thing that is to be kept makes it."""
         from cairn.plugins import code_source, text_model
 
-        project.prepare()
+        if os.path.lexists(project.state):
+            project.prepare()
         if settings.engine.url is not None:
             return cls._shared(project, settings)
-        ledger = project.state / LEDGER
-        new = not ledger.exists()
+        ledger = LedgerFile(project.state / LEDGER, prepare=project.prepare)
+        new = not ledger.path.exists()
         found = cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model))
         found._ledger_is_new = new
         return found
+
+    @classmethod
+    def open_to_show(cls, project: Project, settings: Settings) -> Self:
+        """What is there at this moment, where nothing can be written; nothing that was left is put right first."""
+        from cairn.plugins import code_source, text_model
+
+        ledger = LedgerFile(project.state / LEDGER, as_it_is=True)
+        return cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model))
 
     @classmethod
     def _shared(cls, project: Project, settings: Settings) -> Self:

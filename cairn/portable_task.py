@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cairn import __version__
@@ -78,14 +79,14 @@ def export_task(
 
     `even_if`: what only looks like a key may pass; a key that this machine knows never does.
     """
-    source = orchestrator.work.file_of(task)
+    orchestrator.work.file_of(task)
     if target.exists():
         raise UsageProblem(f"{target} exists already; it was left as it is.", fix="Name another file.")
     if not target.parent.is_dir():
         raise UsageProblem(f"There is no folder {target.parent}.", fix=f"mkdir -p {target.parent}")
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        _write(orchestrator, task, source, draft, known, even_if=even_if)
+        _write(orchestrator, task, draft, known, even_if=even_if)
         os.link(draft, target)
     except FileExistsError:
         raise UsageProblem(f"{target} exists already; it was left as it is.", fix="Name another file.") from None
@@ -94,11 +95,9 @@ def export_task(
     return Exported(target, target.stat().st_size)
 
 
-def _write(
-    orchestrator: Orchestrator, task: Task, source: Path, draft: Path, known: tuple[Secret, ...], *, even_if: bool
-) -> None:
+def _write(orchestrator: Orchestrator, task: Task, draft: Path, known: tuple[Secret, ...], *, even_if: bool) -> None:
     with TaskFile.create(draft, base=Path(BASE)) as file:
-        with TaskFile.open(source) as original:
+        with orchestrator.store.reading(task.id) as original:
             _copy_rows(original.connection, file)
             keep_surroundings(file, surroundings(original, task))
         events = orchestrator.queue.events(task.id)
@@ -174,22 +173,32 @@ def import_task(orchestrator: Orchestrator, source: Path) -> Task:
     """The task that a file holds is one of this project, under its own id if that is free. Raises UsageProblem."""
     _require_readable(source)
     folder = orchestrator.project.state / "tasks"
+    if not folder.exists():  # what cannot be imported makes none
+        with TemporaryDirectory(prefix="cairn-import-") as elsewhere:
+            _drafted(orchestrator, source, Path(elsewhere, "task.db"))
+        orchestrator.project.prepare()
     draft = folder / f".import-{os.getpid()}.db"
+    try:
+        task, events = _drafted(orchestrator, source, draft)
+        orchestrator.store.adopt(task, draft)
+    finally:
+        remove_task_file(draft)
+    orchestrator.queue.restore(task, events)
+    return task
+
+
+def _drafted(orchestrator: Orchestrator, source: Path, draft: Path) -> tuple[Task, tuple[TaskEvent, ...]]:
+    """The task, in a new file. Raises UsageProblem."""
     try:
         with closing(_opened(source)) as foreign:
             file = TaskFile.create(draft, base=orchestrator.project.root)
             with file:
                 _copy_rows(foreign, file)
-                task, events = _judged(file, orchestrator)
-        orchestrator.store.adopt(task, draft)
+                return _judged(file, orchestrator)
     except (sqlite3.Error, TypeError, ValueError, KeyError, AttributeError, PermissionError) as error:
         raise _not_ours(source, f"{type(error).__name__}: {error}") from error
     except StorageProblem as problem:
         raise _not_ours(source, problem.why or problem.what) from problem
-    finally:
-        remove_task_file(draft)
-    orchestrator.queue.restore(task, events)
-    return task
 
 
 def _require_readable(source: Path) -> None:

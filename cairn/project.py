@@ -229,7 +229,7 @@ class Project:
         """Finishes or takes back what a killed command left. None when there is nothing, or its process still lives."""
         if not self._log_path.exists():
             return None
-        with self._log() as log:
+        with OperationLog.reading(self._log_path) as log:
             if log.interrupted() is None:
                 return None
         try:
@@ -244,7 +244,7 @@ class Project:
         """Every accept and undo, the oldest first."""
         if not self._log_path.exists():
             return ()
-        with self._log() as log:
+        with OperationLog.reading(self._log_path) as log:
             return log.every()
 
     def last_applied(self, task_id: str | None = None) -> Operation | None:
@@ -255,17 +255,17 @@ class Project:
         """What the task's accepts that are in effect took of its changes."""
         if not self._log_path.exists():
             return Selection()
-        with self._log() as log:
+        with OperationLog.reading(self._log_path) as log:
             return log.accepted(task_id)
 
     def part(self, operation_id: int) -> Selection:
         """What an accept took of its task's changes, in effect or not."""
-        with self._log() as log:
+        with OperationLog.reading(self._log_path) as log:
             return log.part(operation_id)
 
     def every_edit(self, operation_id: int) -> tuple[Edit, ...]:
         """What an operation did, contents included."""
-        with self._log() as log:
+        with OperationLog.reading(self._log_path) as log:
             return log.edits(operation_id)
 
     def adopt(

@@ -15,7 +15,7 @@ from cairn.git_process import GitRefused, git, line, problem
 from cairn.git_snapshot import no_repository
 from cairn.ledger_place import PROJECT_NAME
 
-_FILE = "project-name"
+FILE = "project-name"  # in the state folder
 _DIGITS = 12
 _SET_IT = 'CAIRN_ENGINE_PROJECT="some-name"   or engine.project in the settings names it.'
 
@@ -33,10 +33,10 @@ def project_name(root: Path, state: Path, given: str | None) -> str:
                 _SET_IT,
             )
         return given
-    kept = _kept(state / _FILE)
+    kept = _kept(state / FILE)
     if kept is None:
         kept = _of_first_commit(root)
-        _keep(state / _FILE, kept)
+        _keep(state / FILE, kept)
     return kept
 
 

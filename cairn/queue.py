@@ -252,6 +252,11 @@ class TaskQueue:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    def found(self) -> None:
+        """From now on the ledger is there for other processes, also while it has no task."""
+        if isinstance(self.place, LedgerFile):
+            self._db.write(lambda: None)
+
     def add(
         self,
         request: str,

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cairn.errors import DamagedFile, DiskFull, StorageProblem
+from cairn.sqlite_image import image_of
 
 BUSY_MS = 5000
 LITTLE_ROOM = 1_000_000  # bytes free below which an I/O error is taken for a full disk
@@ -39,9 +40,46 @@ def connect(
 
     Without `durable` a power cut may lose the last commits, never consistency; a killed process loses nothing.
     A new file gets pages of `page_bytes`: a table takes one at least, so many small ones take less in small pages.
-    A read-only connection refuses writes itself, but still needs a folder it may write to (SQLite's shared memory).
+    A read-only connection refuses writes itself. Where nothing can be written it has what was committed when it was
+    opened, in memory: SQLite needs a file for shared memory beside the database, even to read.
     """
-    mode = "rwc" if create and not read_only else "rw"
+    if read_only:
+        try:
+            return _connected(path, mode="rw", durable=durable, read_only=True)
+        except DamagedFile:
+            raise
+        except StorageProblem as problem:
+            copy = copy_in_memory(path)
+            if copy is None:
+                raise problem from None
+            copy.execute("PRAGMA query_only = ON")
+            return copy
+    return _connected(path, mode="rwc" if create else "rw", durable=durable, page_bytes=page_bytes)
+
+
+def copy_in_memory(path: Path | str) -> sqlite3.Connection | None:
+    """What is committed at this moment; changes to it reach no file. None where that cannot be told, or not read."""
+    try:
+        image = image_of(Path(path))
+    except OSError:
+        return None
+    if image is None:
+        return None
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with translate_errors(path):
+        try:
+            connection.deserialize(image)
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA schema_version")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _connected(
+    path: Path | str, *, mode: str, durable: bool, read_only: bool = False, page_bytes: int = 4096
+) -> sqlite3.Connection:
     # An existing file says itself which journal it uses; one that is not Cairn's must not be changed by looking at it.
     with translate_errors(path):
         new = mode == "rwc" and not _has_content(Path(path))
@@ -69,6 +107,7 @@ def _configure(connection: sqlite3.Connection, *, new: bool, durable: bool, read
     connection.execute("PRAGMA secure_delete = OFF")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")  # a disk may be too full to sort on
     if new:
         connection.execute("PRAGMA journal_mode = WAL")
     else:

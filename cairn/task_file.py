@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 
 from cairn.errors import NotFound, StorageProblem
 from cairn.packed_bytes import LARGEST, packed, unpacked
-from cairn.sqlite_file import connect, damaged, transaction, translate_errors
+from cairn.sqlite_file import connect, copy_in_memory, damaged, transaction, translate_errors
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -427,10 +427,22 @@ class TaskFile:
                 "Use the newer version for this task.",
             )
         self.rows("SELECT path FROM cairn_base LIMIT 1")
-        if layout < LAYOUT and not self.read_only:
+        if layout < LAYOUT and self.read_only:
+            self._upgrade_in_memory()
+        elif layout < LAYOUT:
             self._upgrade()
         if not self.rows("SELECT ino FROM fs_inode WHERE ino = 1"):
             raise damaged(self.path, "Its file tree has no root.")
+
+    def _upgrade_in_memory(self) -> None:
+        """Today's tables in a copy, from which it is read from now on."""
+        copy = copy_in_memory(self.path)
+        if copy is None:
+            return
+        self.connection.close()
+        self._connection, self._stays_open = copy, True
+        self._upgrade()
+        self.rows("PRAGMA query_only = ON")
 
     def _run_all(self, statements: str) -> None:
         for statement in statements.split(";\n"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cairn.errors import CairnError
+from cairn.errors import CairnError, DamagedFile, StorageProblem
 from cairn.sqlite_file import COMPANIONS, translate_errors
 from cairn.task import Task
 from cairn.task_file import TaskFile, remove_task_file
@@ -92,8 +92,10 @@ class TaskStore(Protocol):
 class LocalTasks:
     """One file per task in a folder of this machine, `ID.db`, which every process opens as it is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, prepare: Callable[[], None] = lambda: None) -> None:
+        """`prepare` makes the folder, before the first file is made in it."""
         self._folder = folder
+        self._prepare = prepare
 
     def exists(self, task_id: str) -> bool:
         """A look at the folder."""
@@ -104,8 +106,14 @@ class LocalTasks:
         return self._folder / f"{task_id}.db"
 
     def reading(self, task_id: str) -> TaskFile:
-        """It shows what a run writes meanwhile."""
-        return TaskFile.open(self.path(task_id))
+        """It shows what a run writes meanwhile; where nothing can be written, what was there when it was opened."""
+        path = self.path(task_id)
+        try:
+            return TaskFile.open(path)
+        except DamagedFile:
+            raise
+        except StorageProblem:
+            return TaskFile.open(path, read_only=True)
 
     def writing(self, task: Task, *, base: Path | None = None) -> TaskFile:
         """The journal in the file itself tells who may still write it (`Journal.hold`)."""
@@ -116,6 +124,7 @@ class LocalTasks:
 
     def creating(self, task: Task, *, base: Path) -> TaskFile:
         """It is there at once."""
+        self._prepare()
         return TaskFile.create(self.path(task.id), base=base)
 
     def adopt(self, task: Task, draft: Path) -> None:

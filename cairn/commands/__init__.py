@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cairn.console import Console, printable
+from cairn.errors import DamagedFile, StorageProblem
 from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
@@ -74,29 +75,63 @@ def opened(
     overrides: dict[str, object] | None = None,
     *,
     looking: bool = False,
+    showing: bool = False,
     founding: bool = False,
 ) -> Iterator[Orchestrator]:
     """The project's orchestrator; first finishes or takes back what an earlier command left, and says so.
 
-    `looking` writes nothing at all, and refuses where something has to be finished or taken back first. Only what is
-    `founding` makes a project of a folder: a look at one without tasks leaves it, and the folders below it, as it is.
+    `looking` writes nothing at all, and refuses where something has to be finished or taken back first; `showing` does
+    without where nothing can be written. Only what is `founding` makes a project of a folder, with the first thing that
+    it keeps: a look at one without tasks leaves it, and the folders below it, as it is.
     """
     from cairn.orchestrator import Orchestrator
     from cairn.project import Project
+    from cairn.unwritable import refusal, shown_as_it_stands, with_copies_elsewhere
 
     project = Project.find(chosen.path, exact=chosen.here)
-    if looking:
-        with Orchestrator.open_as_it_is(project, chosen.settings(project.root, overrides)) as orchestrator:
-            yield orchestrator
-        return
     settings = chosen.settings(project.root, overrides)
+    is_new = not os.path.lexists(project.state)
     with ExitStack() as stack:
-        if not founding and settings.engine.url is None and not os.path.lexists(project.state):
+        if looking:
+            yield stack.enter_context(_looked_at_only(project, settings, console))
+            return
+        if showing and settings.engine.url is not None and (why := refusal(project)):
+            project = stack.enter_context(with_copies_elsewhere(project))
+            console.note(f"cairn: {printable(why)} Shown as the server has it.")
+        elif not founding and settings.engine.url is None and is_new:
             project = stack.enter_context(_without_tasks(project))
-        orchestrator = stack.enter_context(Orchestrator.open(project, settings))
-        for notice in orchestrator.recovery.recover():
+        try:
+            with ExitStack() as trying:
+                orchestrator = trying.enter_context(Orchestrator.open(project, settings))
+                notices = () if founding and is_new else orchestrator.recovery.recover()
+                stack.push(trying.pop_all())
+        except DamagedFile:
+            raise
+        except StorageProblem as problem:
+            if not showing or settings.engine.url is not None:
+                raise
+            orchestrator, notices = stack.enter_context(Orchestrator.open_to_show(project, settings)), ()
+            console.note(f"cairn: {printable(shown_as_it_stands(orchestrator, problem))}")
+        for notice in notices:
             console.note(f"cairn: {printable(notice)}")
         yield orchestrator
+
+
+def _looked_at_only(project: Project, settings: Settings, console: Console) -> Orchestrator:
+    """Raises StorageProblem where something has to be put right first."""
+    from cairn.orchestrator import Orchestrator
+    from cairn.unwritable import shown_as_it_stands
+
+    try:
+        return Orchestrator.open_as_it_is(project, settings)
+    except DamagedFile:
+        raise
+    except StorageProblem as problem:
+        if settings.engine.url is not None or project.unsettled():
+            raise
+        orchestrator = Orchestrator.open_to_show(project, settings)
+        console.note(f"cairn: {printable(shown_as_it_stands(orchestrator, problem))}")
+        return orchestrator
 
 
 @contextmanager
@@ -113,19 +148,31 @@ def _without_tasks(project: Project) -> Iterator[Project]:
 @contextmanager
 def tasks_of(chosen: Chosen, console: Console, *, founding: bool = False) -> Iterator[TaskQueue]:
     """The ledger, for verbs that only list tasks; what puts things right is loaded only where something is not."""
+    queue = _settled_queue(chosen)
+    if queue is not None:
+        with queue:
+            yield queue
+        return
+    with opened(chosen, console, founding=founding, showing=not founding) as orchestrator:
+        yield orchestrator.queue
+
+
+def _settled_queue(chosen: Chosen) -> TaskQueue | None:
+    """None where something has to be put right first, or the ledger cannot be opened; `opened` says then what it is."""
     from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
     from cairn.queue import LEDGER, TaskQueue
 
     root = find_root(chosen.path, exact=chosen.here)
     state = root / STATE
     on_disk = (state / LEDGER).exists() and is_settled(state / OPERATIONS)
-    if on_disk and chosen.settings(root).engine.url is None:
-        with TaskQueue(state / LEDGER) as queue:
-            if not queue.abandoned():
-                yield queue
-                return
-    with opened(chosen, console, founding=founding) as orchestrator:
-        yield orchestrator.queue
+    if not on_disk or chosen.settings(root).engine.url is not None:
+        return None
+    with suppress(StorageProblem), ExitStack() as stack:
+        queue = stack.enter_context(TaskQueue(state / LEDGER))
+        if not queue.abandoned():
+            stack.pop_all()
+            return queue
+    return None
 
 
 def tell_of_kept(copies: Sequence[KeptCopy], console: Console) -> None:

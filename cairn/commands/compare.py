@@ -35,7 +35,7 @@ def command(chosen: Chosen, names: tuple[str, ...], diff: bool, as_json: bool) -
     from cairn.variants_text import show
 
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         tasks = compared(orchestrator, names)
         show(orchestrator, tasks, console, diff=diff)
 

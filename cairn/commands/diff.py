@@ -24,7 +24,7 @@ def command(chosen: Chosen, task_id: str | None, stat: bool, name_only: bool, as
       cairn diff | git apply        the same by hand, without Cairn's merge and undo
     """
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         task = looked_at(orchestrator, task_id, "diff")
         changes = orchestrator.acceptable.changes(task)
         evidence = orchestrator.checks.evidence(task)

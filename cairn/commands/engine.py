@@ -38,7 +38,7 @@ def status(chosen: Chosen, as_json: bool) -> None:
     from cairn.fleet import Fleet
 
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         settings = orchestrator.settings.engine
         with Fleet(orchestrator.queue.place) as fleet:
             found = fleet_status(orchestrator.queue, fleet)

@@ -31,7 +31,7 @@ def command(chosen: Chosen, task_id: str, file: Path, even_if: bool, as_json: bo
     if str(file) in {"-", "."}:
         raise UsageProblem("A task is exported to a file, not to a pipe or a folder.", fix="cairn export ID task.cairn")
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         task = orchestrator.task(task_id)
         exported = export_task(orchestrator, task, file, known_secrets(os.environ, keys_file()), even_if=even_if)
     if as_json:

@@ -76,6 +76,7 @@ def command(
             None if group is None else queue.group_of(group),
         )
         if watch:
+            queue.found()
             watch_tasks(queue, wanted, limit, console)
             return
         tasks, more = queue.listed(wanted, limit=limit)

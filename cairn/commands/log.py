@@ -23,7 +23,7 @@ def command(chosen: Chosen, task_id: str | None, as_json: bool) -> None:
     from cairn.progress_lines import duration
 
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         task = looked_at(orchestrator, task_id, "log")
         events = orchestrator.queue.events(task.id)
         calls = orchestrator.reviews.of(task).calls

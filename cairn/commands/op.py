@@ -35,7 +35,7 @@ def log(chosen: Chosen, limit: int, as_json: bool) -> None:
     effect again. Where several clones share a server, those of all of them are listed, and where each was done.
     """
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         operations = orchestrator.operations.every()[::-1][:limit]
     if as_json:
         from cairn.json_output import operation_json

@@ -23,7 +23,7 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
     from cairn.json_output import review_json
 
     console = Console(as_json=as_json)
-    with opened(chosen, console) as orchestrator:
+    with opened(chosen, console, showing=True) as orchestrator:
         task = looked_at(orchestrator, task_id, "show")
         orchestrator.work.require_kept(task)
         review = orchestrator.reviews.of(task)

@@ -74,6 +74,7 @@ def command(
     watch = _Watch(chosen, console, options, Receivers(command_line, webhook), folder)
     with opened(chosen, console, founding=True) as orchestrator:
         place = watch.place(orchestrator)
+        orchestrator.queue.found()
         console.note(f"cairn: watching {printable(place.label)}/ for task files{'' if once else '; Ctrl-C ends it'}")
         if once:
             return watch.once(orchestrator, jobs)

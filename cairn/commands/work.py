@@ -51,6 +51,8 @@ def command(chosen: Chosen, jobs: int | None, forever: bool, verbose: bool, as_j
         sys.stderr.flush()
 
     with opened(chosen, console, founding=forever) as orchestrator:
+        if forever:
+            orchestrator.queue.found()
         crew = Crew(orchestrator, jobs or min(4, os.cpu_count() or 1), tell, verbose=verbose)
         tally = crew.work(forever=forever)
         waiting, more = left_over(orchestrator, shown=SHOWN)
