@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
 from cairn.errors import CairnError, DamagedFile, StorageProblem
+from cairn.ledger_place import LedgerFile
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
 from cairn.project import Project
@@ -214,13 +215,11 @@ def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("project", State.OK, str(project.root))
     yield from _disk_use(project)
-    unwritable = tuple(_writable(project.state))
-    yield from unwritable
-    if unwritable:  # SQLite could not even open what is there
-        return
+    yield from _writable(project.state)
     with suppress(StorageProblem):
-        yield from _budget(project, settings)
-        yield from _pauses(project)
+        ledger = LedgerFile(project.state / LEDGER, as_it_is=True)
+        yield from _budget(ledger, settings)
+        yield from _pauses(ledger)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.state.parent)} is damaged", fix)
@@ -237,19 +236,19 @@ def _writable(folder: Path) -> Iterator[Finding]:
         yield Finding("storage", State.BROKEN, f"the disk of {folder} is full: {free} are free", "Free some space.")
 
 
-def _budget(project: Project, settings: Settings) -> Iterator[Finding]:
+def _budget(ledger: LedgerFile, settings: Settings) -> Iterator[Finding]:
     """What was spent on models today, and what of the project's budget is left."""
     from cairn.day_budget import DayBudget
     from cairn.metered_model import ceilings_of_day
     from cairn.task import TaskStatus
 
     budget = settings.budget
-    if not (project.state / LEDGER).exists():
+    if not ledger.path.exists():
         return
-    with TaskQueue(project.state / LEDGER) as queue:
+    with TaskQueue(ledger) as queue:
         running = len(queue.tasks([TaskStatus.RUNNING]))
     ceilings = ceilings_of_day(budget.tokens_per_day, budget.money_per_day)
-    with DayBudget(project.state / LEDGER, ceilings) as day:
+    with DayBudget(ledger, ceilings) as day:
         today = day.today()
     money = "money unknown" if today.spent.money is None else f"money {today.spent.money:.6g}"
     parts = [
@@ -266,11 +265,11 @@ def _budget(project: Project, settings: Settings) -> Iterator[Finding]:
     yield Finding("budget", state, f"today {', '.join(part for part in parts if part)}", fix)
 
 
-def _pauses(project: Project) -> Iterator[Finding]:
+def _pauses(ledger: LedgerFile) -> Iterator[Finding]:
     """Models that are not asked now, and why."""
-    if not (project.state / LEDGER).exists():
+    if not ledger.path.exists():
         return
-    with TaskQueue(project.state / LEDGER) as queue:
+    with TaskQueue(ledger) as queue:
         for pause in queue.pauses():
             fix = f"cairn resume --model {pause.model}   lets its tasks start again."
             yield Finding("model", State.NOTE, pause.in_words(time.time()), fix)
@@ -319,19 +318,19 @@ def _is_damaged(path: Path) -> bool:
     try:
         require_whole(path)
         if path.name == LEDGER:
-            with TaskQueue(path) as queue:
+            with TaskQueue(LedgerFile(path, as_it_is=True)) as queue:
                 queue.tasks(limit=1)
                 queue.events("")
         elif path.name == OPERATIONS:
             _read_operations(path)
         else:
-            TaskFile.open(path).close()
+            TaskFile.open(path, read_only=True).close()
     except DamagedFile:
         return True
     return False
 
 
 def _read_operations(path: Path) -> None:
-    with OperationLog.opened(path) as log:
+    with OperationLog.reading(path) as log:
         for operation in log.every():
             log.edits(operation.id)

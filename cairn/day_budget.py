@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerTables, over_before
-from cairn.ledger_place import LedgerPlace
+from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.metering import Ceilings, Meter, Price, Rate, Rates, Short, Spent
 
 T = TypeVar("T")
@@ -152,6 +152,9 @@ class DayBudget(LedgerTables):
             self._forget()
             return self._meter()
 
+        place = self._db.place
+        if isinstance(place, LedgerFile) and place.as_it_is:
+            return self._meter()
         return self._in_turn(look)
 
     def _in_turn(self, work: Callable[[], T]) -> T:

@@ -73,11 +73,12 @@ class Orchestrator:
         """Where there is no `.cairn/` yet, the first thing that is to be kept makes it."""
         from cairn.plugins import code_source, text_model
 
-        if os.path.lexists(project.state):
+        is_new = not os.path.lexists(project.state)
+        if not is_new:
             project.prepare()
         if settings.engine.url is not None:
             return cls._shared(project, settings)
-        ledger = LedgerFile(project.state / LEDGER, prepare=project.prepare)
+        ledger = LedgerFile(project.state / LEDGER, prepare=project.prepare if is_new else None)
         new = not ledger.path.exists()
         found = cls(project, TaskQueue(ledger), settings, Parts(code_source, text_model))
         found._ledger_is_new = new
