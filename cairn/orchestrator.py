@@ -74,7 +74,7 @@ class Orchestrator:
         from cairn.plugins import code_source, text_model
 
         is_new = not os.path.lexists(project.state)
-        if not is_new:
+        if not is_new or settings.engine.url is not None:
             project.prepare()
         if settings.engine.url is not None:
             return cls._shared(project, settings)
