@@ -25,8 +25,9 @@ from cairn.errors import CairnError, IllegalMove, Interrupted, StorageProblem
 from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
 from cairn.ledger_watch import LedgerWatch
 from cairn.message_lines import to_line
-from cairn.queue import Owner, Variants, Wanted
 from cairn.task import Task, TaskStatus
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Variants, Wanted
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from cairn import __version__
 from cairn.fleet import Fleet, SeenCrew
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import Task, TaskStatus
 from cairn.task_holds import Pause
+from cairn.task_owner import Owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from cairn.errors import StorageProblem
 from cairn.ledger_answer import Order
 from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
-from cairn.queue import Owner
 from cairn.task_holds import SILENT_SECONDS
+from cairn.task_owner import Owner
 
 BEAT_SECONDS = 5.0
 _FORGOTTEN_SECONDS = 86_400.0

@@ -13,8 +13,9 @@ from contextlib import suppress
 
 from cairn.errors import Conflict
 from cairn.ledger_database import LedgerDatabase
-from cairn.queue import DRAFT_SECONDS, Owner
+from cairn.queue import DRAFT_SECONDS
 from cairn.task_base import Base
+from cairn.task_owner import Owner
 
 WANTED_SECONDS = 2 * DRAFT_SECONDS  # how long one that is wanted is kept for a task that does not come
 _DROPPING_SECONDS = 86_400.0  # after so long another gc takes over from one whose end nobody can see

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from cairn.ledger_place import LedgerPlace
 from cairn.model_pauses import ModelPauses
 from cairn.progress import Observer
-from cairn.queue import Owner
 from cairn.task import Task
+from cairn.task_owner import Owner
 from cairn.task_spending import ModelCall, keep_model_call, task_spending
 from cairn.task_work import Work
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cairn.errors import KeyMissing, UsageProblem
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.shared_bases import Bases
 from cairn.task import CodeOrigin, Task, Terms
 from cairn.task_context import Asked, keep_asked
+from cairn.task_owner import Owner
 from cairn.task_store import TaskStore
 from cairn.task_work import unless_it_moved
 from cairn.variants import share_limits

@@ -5,68 +5,31 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cairn.acceptances import HeldElsewhere, holding
+from cairn.claim_choice import ORDER, ClaimChoice, choice_values, whose
 from cairn.errors import Conflict, IllegalMove, NotFound, UsageProblem
 from cairn.lacks import Lack, Wants
 from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_database import LedgerDatabase, opened, over_before
-from cairn.ledger_dialect import Dialect
 from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
 from cairn.task_holds import MISSING, PAUSES, SILENT_SECONDS, Pause, hold_in_words
+from cairn.task_owner import Owner
+from cairn.task_rows import COLUMNS, OF_ITS_LIFE, row_of, task_of
+from cairn.wanted_tasks import Variants, Wanted
 
 LEASE_SECONDS = 30.0
 DRAFT_SECONDS = 43_200.0  # within these a draft that works on a commit is queued, or the commit may be gone
 RESERVED_SECONDS = 3600.0  # for a process that this machine cannot see
 _ALL = 1 << 62
-_BOOT = Path("/proc/sys/kernel/random/boot_id")  # another one after each start of a machine
-_FIRST_PID_SPACE = 0xEFFFFFFC  # the inode of a Linux machine's own; those of containers have others
 LEDGER = "cairn.db"  # its name in a project's .cairn folder
 
-_COLUMNS = (
-    "id, request, source, name, program, parameters, status, reason, attempt, "
-    "created_at, started_at, finished_at, retry_of, outcome, options, "
-    "priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, variant_group, base"
-)
-
 LATE = "its deadline passed before it ran"
-
-# What a claim without a name takes. The literals are those of the index, or SQLite could not use it.
-_READY = """SELECT id FROM task AS next {index} WHERE status = 'queued' AND unmet = 0 AND {free}
-    AND not_before <= :now AND (deadline IS NULL OR deadline > :now)
-    AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.model IN (next.model, next.waits_for) AND (until > :now
-        OR EXISTS (SELECT 1 FROM task AS probe WHERE probe.status = 'running'
-                   AND pause.model IN (probe.model, probe.waits_for))))"""
-_ORDER = "ORDER BY priority DESC, created_at, rowid"
-_RESERVED = "variant_group = :group AND (owner IS NULL OR owner = :holder)"
-_NAMED = "SELECT id FROM task WHERE id = :id AND status = 'queued' AND (owner IS NULL OR owner = :owner)"
-# A claim on a server locks the row that it takes. Two at once pass by what the other has; for a named task they wait.
-_UNLESS_HELD, _ONCE_HELD = "FOR UPDATE SKIP LOCKED", "FOR UPDATE"
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What a claim takes, as a dialect says it."""
-
-    any: str
-    of_group: str
-    named_if_ready: str
-
-    @classmethod
-    def of(cls, dialect: Dialect) -> _Choice:
-        """Only SQLite is told the index; a task that is named is found by its id."""
-        return cls(
-            _READY.format(index=dialect.index("task_to_claim"), free="owner IS NULL"),
-            _READY.format(index=dialect.index("task_by_group"), free=_RESERVED),
-            _READY.format(index="", free="owner IS NULL") + " AND id = :id",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,143 +40,6 @@ class TaskEvent:
     was: TaskStatus | None
     became: TaskStatus
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that holds a task. `born` is its start time in clock ticks, so that a reused pid is not it.
-
-    `host` is as `this_machine` names it.
-    """
-
-    host: str
-    pid: int
-    born: int
-
-    @classmethod
-    def this_process(cls) -> Owner:
-        """The process that asks."""
-        return cls.of(os.getpid())
-
-    @classmethod
-    def of(cls, pid: int) -> Owner:
-        """A process of this machine that runs now."""
-        return cls(this_machine(), pid, _born(pid))
-
-    @classmethod
-    def parse(cls, text: str) -> Owner:
-        """The reverse of `str()`."""
-        host, pid, born = text.rsplit(":", 2)
-        return cls(host, int(pid), int(born))
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}:{self.born}"
-
-    @property
-    def machine(self) -> str:
-        """Its name, for people."""
-        return self.host.partition("/")[0]
-
-    def is_here(self) -> bool:
-        """True for a process that this one could see."""
-        return self.host == this_machine()
-
-    def is_of_an_earlier_start(self) -> bool:
-        """True when it was on a machine of this one's name, and that one has been started since if it is this one."""
-        here, there = this_machine().partition("/"), self.host.partition("/")
-        return here[0] == there[0] and _start_of(here[2]) != _start_of(there[2])
-
-    def is_gone(self) -> bool:
-        """True when this machine can tell that the process ended; False for another machine's."""
-        if not self.is_here():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        return self.born != _born(self.pid) or _is_dead(self.pid)
-
-
-@cache
-def this_machine() -> str:
-    """Where this process is seen: on a machine, from one start of it to the next, or in a container there.
-
-    More than a name, which other machines and containers may have too: copies of one image often do.
-    """
-    name = socket.gethostname()
-    try:
-        start = _BOOT.read_text(encoding="ascii").partition("-")[0]
-        space = Path("/proc/self/ns/pid").stat().st_ino
-    except (OSError, ValueError):
-        return name
-    return f"{name}/{start}" if space == _FIRST_PID_SPACE else f"{name}/{start}-{space}"
-
-
-def _start_of(rest: str) -> str:
-    """Of what a host's name is followed by, the machine's start; not the container."""
-    return rest.partition("-")[0]
-
-
-def _born(pid: int) -> int:
-    """Field 22 of /proc/PID/stat (proc(5)); 0 where there is no such file, as on macOS."""
-    fields = _stat(pid)
-    return int(fields[19]) if fields else 0
-
-
-def _is_dead(pid: int) -> bool:
-    """True for a zombie: it ended, and nobody has asked how."""
-    fields = _stat(pid)
-    return bool(fields) and fields[0] in {"Z", "X"}
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the process's name."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return stat.rpartition(")")[2].split()
-
-
-@dataclass(frozen=True, slots=True)
-class Variants:
-    """The tasks of one group alone, as they are claimed: also those that `holder` has reserved."""
-
-    group: str
-    holder: Owner
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which tasks a list has; what is not set wants all. `model` may be a glob, `older_than` is a task."""
-
-    statuses: tuple[TaskStatus, ...] = ()
-    tag: str | None = None
-    model: str | None = None
-    since: float | None = None
-    older_than: Task | None = None
-    group: str | None = None
-
-    def clause(self, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
-        """The WHERE clause and its values."""
-        parts: list[tuple[str, tuple[object, ...]]] = []
-        if self.statuses:
-            parts.append((f"status IN ({','.join('?' * len(self.statuses))})", self.statuses))
-        if self.tag is not None:
-            parts.append((f"tags <> '[]' AND {dialect.has_tag}", (self.tag,)))
-        if self.model is not None:
-            parts.append((dialect.fits_glob, (dialect.glob(self.model),)))
-        if self.since is not None:
-            parts.append(("created_at >= ?", (self.since,)))
-        if self.group is not None:
-            parts.append(("variant_group = ?", (self.group,)))
-        if self.older_than is not None:
-            older = "(created_at, rowid) < (SELECT created_at, rowid FROM task WHERE id = ?)"
-            parts.append((older, (self.older_than.id,)))
-        where = " AND ".join(text for text, _ in parts)
-        return f"WHERE {where} " if where else "", tuple(value for _, values in parts for value in values)
 
 
 class TaskQueue:
@@ -234,8 +60,8 @@ class TaskQueue:
         self.place = self._db.place
         self.clock = clock or self._db.now
         self._rng = rng or random.Random(os.urandom(16))
-        self._found = f"{_COLUMNS}, {self._db.dialect.needs}"
-        self._choice = _Choice.of(self._db.dialect)
+        self._found = f"{COLUMNS}, {self._db.dialect.needs}"
+        self._choice = ClaimChoice.of(self._db.dialect)
 
     @property
     def database(self) -> LedgerDatabase:
@@ -382,8 +208,8 @@ class TaskQueue:
 
     def rewrite(self, task: Task, draft: Task) -> Task:
         """A task that never began asks for what the draft does, under its own id. IllegalMove when it has begun."""
-        values = dict(zip(_COLUMNS.split(", "), _row(draft), strict=True))
-        names = [name for name in values if name not in _OF_ITS_LIFE]
+        values = dict(zip(COLUMNS.split(", "), row_of(draft), strict=True))
+        names = [name for name in values if name not in OF_ITS_LIFE]
         row = self._change(
             f"UPDATE task SET {', '.join(f'{name} = ?' for name in names)}"
             f" WHERE id = ? AND status = ? AND attempt = 0 AND owner IS NULL RETURNING {self._found}",
@@ -391,15 +217,15 @@ class TaskQueue:
         ).first()
         if row is None:
             raise IllegalMove(f"Task {task.id} has begun already.", fix=f"cairn show {task.id}")
-        return _task(row)
+        return task_of(row)
 
     def _insert(self, task: Task, held_by: Owner | None = None) -> bool:
         """Inside a transaction; False, and nothing done, when the id is taken."""
         now = self.clock()
-        values = (*_row(task), now, *_reservation(held_by, now))
+        values = (*row_of(task), now, *_reservation(held_by, now))
         marks = ", ".join("?" for _ in values)
         put = self._db.execute(
-            f"INSERT INTO task ({_COLUMNS}, changed_at, owner, lease_until) VALUES ({marks})"
+            f"INSERT INTO task ({COLUMNS}, changed_at, owner, lease_until) VALUES ({marks})"
             " ON CONFLICT (id) DO NOTHING",
             values,
         )
@@ -530,13 +356,11 @@ class TaskQueue:
         these models, unless it is named. One statement, so that no two processes get the same task. The lease must be
         renewed by `heartbeat`.
         """
-        choice, held = self._choice, self._db.dialect.held
-        but = _but(without, "next")
-        named = f"{choice.named_if_ready + but if if_ready else _NAMED} {held(_ONCE_HELD)}"
-        next_one = f"{choice.of_group if variants else choice.any}{but} {_ORDER} LIMIT 1 {held(_UNLESS_HELD)}"
-        chosen = named if task_id is not None else next_one
+        choice, given = self._choice, choice_values(variants, without)
+        named = task_id is not None
+        chosen = choice.named(without, if_ready=if_ready) if named else choice.next_one(variants, without)
         full = "(SELECT count(*) FROM task AS other WHERE other.status = :running AND other.lease_until >= :over)"
-        values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once, **_named(without)}
+        values = {"running": TaskStatus.RUNNING, "owner": str(owner), "id": task_id, "most": at_once, **given}
         statement = f"""UPDATE task SET status = :running, reason = '', owner = :owner, lease_until = :until,
                             started_at = :now, changed_at = :now, attempt = attempt + 1, cancel_asked_at = NULL
                         WHERE id = ({chosen}) {"" if at_once is None else f"AND {full} < :most"}
@@ -548,22 +372,21 @@ class TaskQueue:
             now = self.clock()
             over = {} if at_once is None else {"over": over_before(self._db, now)}
             until = now + LEASE_SECONDS
-            return self._db.execute(statement, {**values, **over, "now": now, "until": until, **_names(variants)})
+            return self._db.execute(statement, {**values, **over, "now": now, "until": until})
 
         row = self._db.write(take, order=Order.BESIDE).first()
-        return _task(row) if row else None
+        return task_of(row) if row else None
 
     def count_ready(self, most: int, variants: Variants | None = None, without: Sequence[str] = ()) -> int:
         """How many tasks may start now, counted up to `most`; none of the models `without`."""
-        ready = (self._choice.of_group if variants else self._choice.any) + _but(without, "next")
-        query = f"SELECT count(*) FROM ({ready} LIMIT :most) AS ready"
-        values = {"now": self.clock(), "most": most, **_names(variants), **_named(without)}
+        query = f"SELECT count(*) FROM ({self._choice.ready(variants, without)} LIMIT :most) AS ready"
+        values = {"now": self.clock(), "most": most, **choice_values(variants, without)}
         return int(self._db.execute(query, values).rows[0][0])
 
     def ready(self, most: int, without: Sequence[str] = ()) -> tuple[Task, ...]:
         """The tasks that may start now, up to `most`, in the order in which they are claimed; none of these models."""
-        tail = f"WHERE id IN ({self._choice.any}{_but(without, 'next')} {_ORDER} LIMIT :most) {_ORDER}"
-        return tuple(self._select(tail, {"now": self.clock(), "most": most, **_named(without)}))
+        tail = f"WHERE id IN ({self._choice.ready(None, without)} {ORDER} LIMIT :most) {ORDER}"
+        return tuple(self._select(tail, {"now": self.clock(), "most": most, **choice_values(None, without)}))
 
     def count_running(self) -> int:
         """How many tasks run, by their leases, as `claim` counts them."""
@@ -587,13 +410,13 @@ class TaskQueue:
 
         None of the models `without`.
         """
-        whose = (_RESERVED if variants else "owner IS NULL") + _but(without, "task")
+        free = whose(variants, without)
         query = f"""SELECT min(at) FROM (
-            SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND {whose}
+            SELECT min(not_before) AS at FROM task WHERE status = 'queued' AND unmet = 0 AND {free}
                 AND not_before > :now
             UNION ALL SELECT min(until) FROM pause WHERE until > :now AND EXISTS (SELECT 1 FROM task
-                WHERE status = 'queued' AND unmet = 0 AND {whose} AND pause.model IN (model, waits_for))) AS due"""
-        (at,) = self._db.execute(query, {"now": self.clock(), **_names(variants), **_named(without)}).rows[0]
+                WHERE status = 'queued' AND unmet = 0 AND {free} AND pause.model IN (model, waits_for))) AS due"""
+        (at,) = self._db.execute(query, {"now": self.clock(), **choice_values(variants, without)}).rows[0]
         return None if at is None else float(at)
 
     def expire(self) -> tuple[Task, ...]:
@@ -608,7 +431,7 @@ class TaskQueue:
         def fail() -> list[Any]:
             return [self._db.execute(statement, {**values, "id": task_id}).first() for (task_id,) in late]
 
-        return tuple(_task(row) for row in (self._db.write(fail) if late else []) if row)
+        return tuple(task_of(row) for row in (self._db.write(fail) if late else []) if row)
 
     def let_go(self) -> None:
         """What ended processes had reserved for themselves is anybody's.
@@ -750,7 +573,7 @@ class TaskQueue:
         rows = self._db.execute(query, (TaskStatus.RUNNING,)).rows
         over = over_before(self._db, self.clock())
         late = {task_id for _, until, task_id, *_ in rows if by_lease and until < over}
-        return tuple(_task(row) for owner, _, *row in rows if row[0] in late or Owner.parse(owner).is_gone())
+        return tuple(task_of(row) for owner, _, *row in rows if row[0] in late or Owner.parse(owner).is_gone())
 
     def ended(self, before: float) -> tuple[Task, ...]:
         """Tasks that nobody runs, waits for or reviews, and that last moved before then; the oldest first."""
@@ -801,75 +624,16 @@ class TaskQueue:
             if (held := holding(self._db, task_id)) is not None:
                 raise HeldElsewhere(held)
             raise IllegalMove(f"Task {task_id} was taken over by another process.", fix=f"cairn show {task_id}")
-        return _task(row)
+        return task_of(row)
 
     def _change(self, statement: str, values: Values) -> Answer:
         """Of one task, judged by its own row alone: beside other tasks' changes."""
         return self._db.write(lambda: self._db.execute(statement, values), order=Order.BESIDE)
 
     def _select(self, tail: str, values: tuple[object, ...] | Mapping[str, object]) -> list[Task]:
-        return [_task(row) for row in self._db.execute(f"SELECT {self._found} FROM task {tail}", values).rows]
+        return [task_of(row) for row in self._db.execute(f"SELECT {self._found} FROM task {tail}", values).rows]
 
 
 def _reservation(holder: Owner | None, now: float) -> tuple[str | None, float | None]:
     """Whose a queued task is, and until when where nobody can tell whether that process lives."""
     return (None, None) if holder is None else (str(holder), now + RESERVED_SECONDS)
-
-
-def _names(variants: Variants | None) -> dict[str, str]:
-    return {} if variants is None else {"group": variants.group, "holder": str(variants.holder)}
-
-
-def _but(without: Sequence[str], table: str) -> str:
-    """What a condition on tasks goes on with, so that none of these models' fits."""
-    marks = ", ".join(f":{name}" for name in _named(without))
-    return f" AND {table}.model NOT IN ({marks}) AND {table}.waits_for NOT IN ({marks})" if without else ""
-
-
-def _named(without: Sequence[str]) -> dict[str, str]:
-    return {f"without_{number}": model for number, model in enumerate(without)}
-
-
-def _row(task: Task) -> tuple[object, ...]:
-    origin, terms = task.origin, task.terms
-    return (
-        task.id, task.request, origin.source, origin.name, origin.program, json.dumps(dict(origin.parameters)),
-        task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
-        json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
-        terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
-        int(terms.accepts), task.model, task.in_vain, task.waits_for, terms.group, task.base,
-    )  # fmt: skip
-
-
-def _task(row: Sequence[Any]) -> Task:
-    """The value of a row that has the columns of `_found`, in their order."""
-    task_id, request, source, name, program, parameters, status, reason, attempt, *rest = row
-    created_at, started_at, finished_at, retry_of, outcome, options, *rest = rest
-    priority, not_before, deadline, key, max_attempts, tags, accepts, model, in_vain, waits_for, group, *rest = rest
-    base, after = rest
-    return Task(
-        task_id, request,
-        CodeOrigin(source, name, program, {} if parameters == "{}" else json.loads(parameters)),
-        _STATUSES[status], reason, attempt, created_at, started_at, finished_at, retry_of,
-        _NOTHING_YET if outcome == _NOTHING_YET_TEXT else _outcome(json.loads(outcome)),
-        {} if options == "{}" else json.loads(options),
-        Terms(priority, not_before, deadline, key, max_attempts, _texts(tags), _texts(after), bool(accepts), group),
-        model, in_vain, waits_for, base,
-    )  # fmt: skip
-
-
-def _outcome(kept: Mapping[str, Any]) -> Outcome:
-    return Outcome(**{key: value for key, value in kept.items() if key in _FIGURES})
-
-
-def _texts(kept: str) -> tuple[str, ...]:
-    return () if kept == "[]" else tuple(json.loads(kept))
-
-
-_STATUSES: Mapping[str, TaskStatus] = {str(status): status for status in TaskStatus}
-_OF_ITS_LIFE = frozenset(
-    ("id", "status", "reason", "attempt", "created_at", "started_at", "finished_at", "retry_of", "outcome")
-)
-_NOTHING_YET = Outcome()  # of ten thousand queued tasks each has this one, so it is parsed once
-_NOTHING_YET_TEXT = json.dumps(asdict(_NOTHING_YET))
-_FIGURES = frozenset(each.name for each in fields(Outcome))

@@ -20,11 +20,11 @@ from cairn.foreign_task_file import opened_as_data, require_own_schema, require_
 from cairn.journal import TakenOver
 from cairn.ledger_database import LedgerDatabase
 from cairn.object_store import ObjectStore
-from cairn.queue import Owner
 from cairn.sqlite_file import damaged, translate_errors
 from cairn.task import ID_LENGTH, ID_LETTERS, Task
 from cairn.task_content import DAY, Head, TaskContents, image_digest
 from cairn.task_file import TaskFile, remove_task_file, sync
+from cairn.task_owner import Owner
 from cairn.task_store import LeftOver
 
 UNUSED = 3600.0  # seconds after which a copy that is not the newest goes

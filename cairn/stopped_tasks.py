@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cairn.errors import IllegalMove, NotFound
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Task, TaskStatus
 from cairn.task_moves import TaskMoves
+from cairn.task_owner import Owner
 from cairn.task_questions import PersonAnswer, PersonQuestion, keep_answer, open_question
 from cairn.task_run import ended
 from cairn.task_store import TaskStore

@@ -11,11 +11,12 @@ from cairn.errors import IllegalMove, UsageProblem
 from cairn.journal import Journal, copy_first_steps
 from cairn.new_tasks import NewTasks
 from cairn.progress import Observer, unobserved
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Task, TaskStatus
 from cairn.task_context import Asked, kept_asked
 from cairn.task_moves import TaskMoves
+from cairn.task_owner import Owner
 from cairn.task_questions import copy_questions
 from cairn.task_record import keep_surroundings, keep_task, surroundings
 from cairn.task_run import ended

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from cairn.console import Console, printable
 from cairn.errors import IllegalMove, Interrupted, TaskFailed, UsageProblem
-from cairn.queue import Owner, Variants
 from cairn.task import CodeOrigin, TaskStatus
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Variants
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

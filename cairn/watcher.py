@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cairn.console import printable
 from cairn.errors import CairnError, IllegalMove, NotFound
 from cairn.notices import Cursor, Messenger, Notice
-from cairn.queue import TaskEvent, Wanted
+from cairn.queue import TaskEvent
 from cairn.task import Task, TaskStatus
 from cairn.task_files import (
     PREFIX,
@@ -32,6 +32,7 @@ from cairn.task_files import (
 )
 from cairn.task_results import problem_text, result_head, result_text, waiting_text
 from cairn.task_text import BadTaskText, TaskText
+from cairn.wanted_tasks import Wanted
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

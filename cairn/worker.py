@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from cairn.errors import BudgetReached, CairnError, IllegalMove
 from cairn.progress import HeldBack, Observer, unobserved
-from cairn.queue import LEASE_SECONDS, Owner
+from cairn.queue import LEASE_SECONDS
 from cairn.task import Task, TaskStatus
+from cairn.task_owner import Owner
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

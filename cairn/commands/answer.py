@@ -11,8 +11,8 @@ from cairn.commands import Chosen, as_json, named_task, opened
 from cairn.commands.run import carry_out, conclude, options_of
 from cairn.console import Console
 from cairn.errors import NotFound, UsageProblem
-from cairn.queue import Owner
 from cairn.task import Task, TaskStatus
+from cairn.task_owner import Owner
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

@@ -15,8 +15,9 @@ import click
 from cairn.commands import Chosen, as_json, tasks_of
 from cairn.console import Console, Styled, one_line
 from cairn.moments import moment_of
-from cairn.queue import TaskQueue, Wanted
+from cairn.queue import TaskQueue
 from cairn.task import Task, TaskStatus
+from cairn.wanted_tasks import Wanted
 
 if TYPE_CHECKING:
     from cairn.ledger_watch import LedgerWatch

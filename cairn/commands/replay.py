@@ -10,7 +10,7 @@ from cairn.commands import Chosen, as_json, looked_at, opened, task_argument
 from cairn.commands.run import carry_out
 from cairn.console import Console
 from cairn.errors import UsageProblem
-from cairn.queue import Owner
+from cairn.task_owner import Owner
 
 
 @click.command("replay")

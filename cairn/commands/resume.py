@@ -10,8 +10,8 @@ from cairn.commands import Chosen, as_json, ask_at_limits, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
 from cairn.errors import NotFound, UsageProblem
-from cairn.queue import Owner
 from cairn.task import TaskStatus
+from cairn.task_owner import Owner
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator

@@ -7,8 +7,8 @@ import click
 from cairn.commands import Chosen, as_json, ask_at_limits, named_task, only_paths, opened, task_argument
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
-from cairn.queue import Owner
 from cairn.task import TaskStatus
+from cairn.task_owner import Owner
 
 
 @click.command("retry")

@@ -14,8 +14,8 @@ import click
 from cairn.commands import Chosen, as_json, ask_at_limits, models_option, only_paths, opened, variants_option
 from cairn.console import Console, printable
 from cairn.errors import CairnError, CheckNotPassed, Conflict, Interrupted, ModelCallFailed, TaskFailed, UsageProblem
-from cairn.queue import Owner
 from cairn.task import CodeOrigin, Task, TaskStatus, Terms
+from cairn.task_owner import Owner
 from cairn.variant_runs import carry_out_variants, count_of, names_of, origins_of, refuse_with_variants
 
 if TYPE_CHECKING:

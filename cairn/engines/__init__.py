@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from selectors import BaseSelector
 from typing import Protocol
 
-from cairn.queue import Owner
 from cairn.task import Task
+from cairn.task_owner import Owner
 
 
 class Engine(Protocol):

@@ -9,7 +9,8 @@ from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import UsageProblem
 from cairn.fleet import Fleet
 from cairn.ledger_place import LedgerFile
-from cairn.queue import TaskQueue, Variants
+from cairn.queue import TaskQueue
+from cairn.wanted_tasks import Variants
 
 if TYPE_CHECKING:
     from cairn.engines.dbos import Dispatch

@@ -32,8 +32,9 @@ from cairn.engines.dbos_messages import (
 )
 from cairn.errors import CairnError
 from cairn.message_lines import to_line
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import Task
+from cairn.task_owner import Owner
 
 PATIENCE_SECONDS = 90.0  # so long it may be without its process before the crew gives up
 REPEAT_SECONDS = 1.0  # what should be dispatched is said again, for what got lost meanwhile

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from selectors import BaseSelector
 
-from cairn.queue import Owner, TaskQueue, Variants
+from cairn.queue import TaskQueue
 from cairn.task import Task
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Variants
 
 
 class EmbeddedEngine:

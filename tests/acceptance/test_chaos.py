@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.queue import Owner
+from cairn.task_owner import Owner
 
 FILES = 6
 PROGRAM = (

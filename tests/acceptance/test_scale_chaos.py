@@ -24,9 +24,9 @@ import pytest
 from cairn.errors import CairnError
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Wanted
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus, Terms
+from cairn.wanted_tasks import Wanted
 from tests.acceptance.machines import Machine
 from tests.postgres_server import PostgresServer
 

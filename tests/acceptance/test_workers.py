@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import PutOff
+from cairn.task_owner import Owner
 from cairn.testing import ModelServer, Plain, Silence, Streamed
 
 NOTHING = "submit_result('nothing', [])\n"

@@ -20,10 +20,10 @@ from statistics import median
 from cairn import git_diff
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Owner
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus
 from cairn.task_file import TaskFile
+from cairn.task_owner import Owner
 from cairn.worker import Worker
 from tests.benchmarks.bench_start import LINE, process
 

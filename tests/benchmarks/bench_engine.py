@@ -52,7 +52,8 @@ from pathlib import Path
 from cairn.engines.dbos import DbosEngine, Dispatch
 from cairn.engines.embedded import EmbeddedEngine
 from cairn.ledger_place import LedgerServer
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 from cairn.task import Outcome, TaskStatus
 ledger, url, size, tasks = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 place = LedgerServer(url, "bench") if url else Path(ledger)

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
-from cairn.queue import Owner, TaskQueue, Wanted
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Wanted
 from tests.benchmarks.bench_queue import say, timed
 from tests.postgres_server import PostgresServer
 

@@ -24,9 +24,11 @@ from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
 from cairn.ledger_watch import LedgerWatch
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue, Wanted
+from cairn.queue import TaskQueue
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Wanted
 from cairn.worker import Worker
 from tests.postgres_server import PostgresServer
 
@@ -159,7 +161,8 @@ def bench_huey(folder: Path, tasks: int) -> None:
 
 CLAIMS_ALL = """
 import pickle, sys
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 from cairn.task import Outcome, TaskStatus
 with TaskQueue(pickle.loads(bytes.fromhex(sys.argv[1]))) as queue:
     print("ready", flush=True)

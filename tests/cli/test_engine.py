@@ -15,7 +15,8 @@ from inline_snapshot import snapshot
 from cairn.errors import ModelCallFailed
 from cairn.fleet import Fleet, SeenCrew
 from cairn.model_pauses import ModelPauses
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 from tests.cli.here import Here
 from tests.cli.test_screens import cairn_json
 from tests.conftest import Screen

@@ -19,8 +19,9 @@ from cairn.engines.embedded import EmbeddedEngine
 from cairn.errors import ModelCallFailed
 from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_pauses import ModelPauses
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, Outcome, PutOff, TaskStatus, Terms
+from cairn.task_owner import Owner
 
 FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
 LONG = 15.0  # for what comes; a busy machine may need it

@@ -9,10 +9,11 @@ import pytest
 from cairn.crew import SETTLE_SECONDS, Crew
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, Terms
+from cairn.task_owner import Owner
 
 FILE = CodeOrigin("file", "p.py", "submit_result('x', [])")
 

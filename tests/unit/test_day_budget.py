@@ -11,8 +11,9 @@ import pytest
 
 from cairn.day_budget import DayBudget, Held, NoRoom, day_of
 from cairn.metering import FREE, Ceilings, Price, Rate, Rates, Spent, picos
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
+from cairn.task_owner import Owner
 
 NOON = time.mktime((2026, 6, 1, 12, 0, 0, 0, 0, -1))
 
@@ -145,7 +146,8 @@ RACER = """
 import pickle, sys
 from cairn.day_budget import DayBudget, Held
 from cairn.metering import Ceilings, Spent
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 place, task = pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2]
 TaskQueue(place).claim(Owner.this_process(), task)
 day = DayBudget(place, Ceilings(tokens=10_000), str(Owner.this_process()))

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from cairn.fleet import SILENT_SECONDS, Fleet, SeenCrew
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 
 AWAY = Owner("elsewhere", 12, 34)
 CREW = SeenCrew("a", AWAY, "0.1.0", "dbos", "x:1", 4, (Owner("elsewhere", 13, 35),), stopping=False, started_at=1000.0)

@@ -14,11 +14,12 @@ from cairn.clean_up import DAY, clean_up
 from cairn.errors import Conflict
 from cairn.kept_bases import WANTED_SECONDS, KeptBases
 from cairn.project import Project
-from cairn.queue import DRAFT_SECONDS, Owner, TaskQueue
+from cairn.queue import DRAFT_SECONDS, TaskQueue
 from cairn.settings import EngineSettings, KeepSettings, Settings
 from cairn.shared_bases import SharedBases
 from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_base import Base
+from cairn.task_owner import Owner
 from tests.unit.test_orchestrator import WRITES, Desk
 
 FILE = CodeOrigin("file", "p.py", WRITES)

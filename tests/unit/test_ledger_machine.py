@@ -19,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cairn.errors import IllegalMove, ModelUnavailable
 from cairn.ledger_place import LedgerFile, LedgerServer
 from cairn.model_pauses import ModelPauses
-from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
+from cairn.queue import LEASE_SECONDS, TaskQueue
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms
+from cairn.task_owner import Owner
 from tests.length import examples
 
 _S = TaskStatus

@@ -6,8 +6,9 @@ import sqlite3
 
 import pytest
 
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import TaskStatus
+from cairn.task_owner import Owner
 
 OF_1 = """
 CREATE TABLE task (

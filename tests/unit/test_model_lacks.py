@@ -8,8 +8,9 @@ from cairn.errors import KeyMissing, KeyRefused, ModelUnavailable
 from cairn.fleet import SILENT_SECONDS, Fleet, SeenCrew
 from cairn.lacks import Lack, Lacks, Wants
 from cairn.model_lacks import CrewLacks, ask_again, every_lack
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, PutOff, Terms
+from cairn.task_owner import Owner
 
 NO_KEY = Lack.of("m", KeyMissing("m needs a key.", "M_KEY is not set.", ("llm keys set m",)))
 AWAY = Owner("elsewhere", 12, 34)

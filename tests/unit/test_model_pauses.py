@@ -7,9 +7,10 @@ import pytest
 from cairn.errors import ModelCallFailed, ModelUnavailable
 from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.provider_errors import Provider, translate
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, PutOff, TaskStatus
 from cairn.task_holds import Pause
+from cairn.task_owner import Owner
 
 NO_QUOTA = ModelCallFailed("The account has no quota left for m.", "Pay first.", status=429, no_quota=True)
 NO_KEY = ModelUnavailable("m needs a key.")

@@ -15,11 +15,12 @@ from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator
 from cairn.program import CodeFailed, Finished
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, TaskStatus, Terms
 from cairn.task_context import Asked
+from cairn.task_owner import Owner
 from cairn.testing import Script
 from cairn.worker import Worker
 

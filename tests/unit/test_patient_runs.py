@@ -13,11 +13,12 @@ from cairn.external_functions import function_reference
 from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_endings import RELEASED
 from cairn.run_parts import Parts
 from cairn.settings import BudgetSettings, Settings
 from cairn.task import CodeOrigin, TaskStatus, Terms
+from cairn.task_owner import Owner
 from cairn.worker import Worker
 
 NO_QUOTA = ModelCallFailed("The account has no quota left for m.", status=429, no_quota=True)

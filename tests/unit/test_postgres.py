@@ -26,8 +26,9 @@ from cairn.ledger_place import LedgerServer
 from cairn.ledger_schema import VERSION
 from cairn.ledger_watch import LedgerWatch
 from cairn.metering import Ceilings, Spent
-from cairn.queue import LEASE_SECONDS, Owner, TaskQueue
+from cairn.queue import LEASE_SECONDS, TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus
+from cairn.task_owner import Owner
 
 FILE = CodeOrigin("file", "x", "")
 HERE = Owner.this_process()
@@ -201,7 +202,8 @@ def test_who_is_stopped_in_the_middle_of_a_change_stops_nobody_else_for_long(que
 
 CLAIMER = """
 import pickle, sys
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
+from cairn.task_owner import Owner
 from cairn.task import Outcome, TaskStatus
 with TaskQueue(pickle.loads(bytes.fromhex(sys.argv[1]))) as queue:
     print("ready", flush=True)

@@ -16,12 +16,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from cairn.claim_choice import ORDER
 from cairn.errors import DamagedFile, IllegalMove, NotFound, StorageProblem, UsageProblem
 from cairn.json_output import task_json
 from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerFile
-from cairn.queue import _ORDER, LEASE_SECONDS, RESERVED_SECONDS, Owner, TaskEvent, TaskQueue, Wanted
+from cairn.queue import LEASE_SECONDS, RESERVED_SECONDS, TaskEvent, TaskQueue
 from cairn.task import MOVES, CodeOrigin, Outcome, Task, TaskStatus, Terms
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Wanted
 
 FILE = CodeOrigin("file", "fix.py", program="submit_result('x', [])")
 RECIPE = CodeOrigin("recipe", "replace_text", parameters={"old": "a", "new": "b"})
@@ -219,7 +222,7 @@ def test_an_interrupted_task_is_found_by_its_request_and_origin_and_one_that_nev
 def test_a_task_is_abandoned_at_once_when_its_process_ended(queue):
     queue.add("x", FILE)
     child = subprocess.run(
-        [sys.executable, "-c", "from cairn.queue import Owner; print(Owner.this_process())"],
+        [sys.executable, "-c", "from cairn.task_owner import Owner; print(Owner.this_process())"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     gone = Owner.parse(child.stdout.strip())
@@ -462,7 +465,7 @@ def test_a_claim_among_ten_thousand_that_may_not_start_takes_milliseconds(tmp_pa
         assert queue.claim(HERE).request == "last"
 
         assert time.perf_counter() - begun < 0.1
-        plan = queue._db.execute(f"EXPLAIN QUERY PLAN {queue._choice.any} {_ORDER} LIMIT 1", {"now": 0.0}).rows
+        plan = queue._db.execute(f"EXPLAIN QUERY PLAN {queue._choice.any} {ORDER} LIMIT 1", {"now": 0.0}).rows
         assert "USING INDEX task_to_claim" in plan[0][3]
         assert not [row for row in plan if "TEMP B-TREE" in row[3]]
 

@@ -17,9 +17,11 @@ from cairn.ledger_database import opened
 from cairn.ledger_place import LedgerServer
 from cairn.metering import Ceilings, Spent
 from cairn.model_pauses import ModelPauses
-from cairn.queue import Owner, TaskQueue, Wanted
+from cairn.queue import TaskQueue
 from cairn.task import CodeOrigin, Outcome, TaskStatus, Terms
 from cairn.task_content import TaskContents
+from cairn.task_owner import Owner
+from cairn.wanted_tasks import Wanted
 
 FILE = CodeOrigin("file", "x", "")
 HERE = Owner.this_process()
