@@ -182,9 +182,8 @@ def _drafts() -> Finding:
 
 def _engine(settings: Settings) -> Finding:
     """Starts the server's engine once, as a crew would: whether it is installed, reached, and may make its tables."""
-    from cairn.engine_status import shown_url
     from cairn.engines.chosen import dispatch_of, require_dbos
-    from cairn.ledger_place import LedgerServer
+    from cairn.ledger_place import LedgerServer, shown_address
 
     url = settings.engine.url
     if url is None:
@@ -201,8 +200,8 @@ def _engine(settings: Settings) -> Finding:
         if rights := rights_needed(problem, url):
             return Finding("engine", State.NOTE, f"this role may not work here ({problem}); the rest it may", rights[0])
         fix = "Mend engine.url, or start the server; without engine.url tasks run on this machine alone."
-        return Finding("engine", State.BROKEN, f"DBOS at {shown_url(url)}: {problem}", fix)
-    return Finding("engine", State.OK, f"DBOS at {shown_url(url)} answers")
+        return Finding("engine", State.BROKEN, f"DBOS at {shown_address(url)}: {problem}", fix)
+    return Finding("engine", State.OK, f"DBOS at {shown_address(url)} answers")
 
 
 def _storage(project: Project, settings: Settings) -> Iterator[Finding]:

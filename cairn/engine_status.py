@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from cairn import __version__
 from cairn.fleet import Fleet, SeenCrew
@@ -64,14 +63,3 @@ def version_age(version: str) -> str:
 
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in version.split("."))
-
-
-def shown_url(url: str) -> str:
-    """A server's URL without its password, and without anything behind the database's name."""
-    try:
-        split = urlsplit(url)
-    except ValueError:
-        return "a Postgres server"
-    user = f"{split.username}@" if split.username else ""
-    place = split.netloc.rpartition("@")[2]
-    return f"{split.scheme}://{user}{place}{split.path}"

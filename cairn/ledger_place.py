@@ -61,14 +61,7 @@ class LedgerServer:
         return f"cairn_{self.project}"
 
     def __str__(self) -> str:
-        try:
-            parts = urlsplit(self.url)
-            place = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
-        except ValueError:
-            place, shown = "", "a Postgres server"
-        else:
-            shown = f"postgresql://{place}{parts.path}"
-        return f"project {self.project} on {self.without_secrets(shown)}"
+        return f"project {self.project} on {self.without_secrets(shown_address(self.url))}"
 
     def without_secrets(self, text: str) -> str:
         """The text with each password of the URL put out of sight, as it stands there and as it is meant."""
@@ -87,6 +80,17 @@ class LedgerServer:
 
 
 LedgerPlace = LedgerFile | LedgerServer
+
+
+def shown_address(url: str) -> str:
+    """A server's URL as messages show it: the user, the host and the database, and never the password."""
+    try:
+        parts = urlsplit(url)
+        user = f"{parts.username}@" if parts.username else ""
+        host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
+    except ValueError:
+        return "a Postgres server"
+    return f"postgresql://{user}{host}{parts.path}"
 
 
 def place_of(ledger: Path | LedgerPlace) -> LedgerPlace:

@@ -57,9 +57,9 @@ def status(chosen: Chosen, as_json: bool) -> None:
 
 
 def _engine(settings: EngineSettings) -> str:
-    from cairn.engine_status import shown_url
+    from cairn.ledger_place import shown_address
 
-    return "embedded engine" if settings.url is None else f"dbos engine at {shown_url(settings.url)}"
+    return "embedded engine" if settings.url is None else f"dbos engine at {shown_address(settings.url)}"
 
 
 def _row(each: CrewStatus, now: float) -> list[str | Styled]:
@@ -81,11 +81,11 @@ def _row(each: CrewStatus, now: float) -> list[str | Styled]:
 
 
 def _json(found: FleetStatus, settings: EngineSettings) -> dict[str, Any]:
-    from cairn.engine_status import shown_url
+    from cairn.ledger_place import shown_address
 
     return {
         "engine": "embedded" if settings.url is None else "dbos",
-        "url": None if settings.url is None else shown_url(settings.url),
+        "url": None if settings.url is None else shown_address(settings.url),
         "queued": found.queued,
         "running": found.running,
         "crews": [_crew_json(each) for each in found.crews],

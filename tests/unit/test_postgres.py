@@ -324,7 +324,7 @@ def test_a_server_that_stays_away_is_named_after_a_while_without_its_password(li
             queue.tasks()
 
     assert "s3cret" not in f"{caught.value}{caught.value!r}"
-    assert f"project shop on postgresql://127.0.0.1:{urlsplit(line.url).port}/" in caught.value.what
+    assert f"project shop on postgresql://postgres@127.0.0.1:{urlsplit(line.url).port}/" in caught.value.what
 
 
 def test_a_watch_hears_again_after_its_connection_was_lost(queue, place, database_url):
@@ -403,7 +403,7 @@ def test_an_address_that_leads_nowhere_is_told_without_its_password(url, words, 
 def test_a_password_with_marks_in_it_is_not_shown_in_any_form():
     place = LedgerServer("postgresql://bob:a%40b%2Fc@db.example:5433/team?sslpassword=x%20y", "shop")
 
-    assert str(place) == "project shop on postgresql://db.example:5433/team"
+    assert str(place) == "project shop on postgresql://bob@db.example:5433/team"
     assert place.without_secrets("a@b/c, a%40b%2Fc, x y") == "***, ***, ***"
 
 
