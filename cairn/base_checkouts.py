@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cairn.base_remote import fetch
 from cairn.errors import CairnError, NotFound, StorageProblem
-from cairn.git_process import ALONE, GitRefused, git, line, problem
+from cairn.git_process import ALONE, GitRefused, Halt, git, line, problem
 from cairn.task_base import Base
 
 KEEP = 8  # trees that stay although nobody uses them
@@ -55,12 +55,13 @@ class BaseCheckouts:
         self._looked_at: set[str] = set()
 
     @contextmanager
-    def held(self, base: Base) -> Iterator[Path]:
+    def held(self, base: Base, halt: Halt | None = None) -> Iterator[Path]:
         """The project's root in a tree of the commit, which stays as long as it is held; made when it is missing.
 
-        Raises NotFound where remote or commit have no such thing, CairnError where it cannot be made.
+        Once `halt` is called it is not waited for. Raises NotFound where remote or commit have no such thing,
+        CairnError where it cannot be made.
         """
-        lock = self._taken(base)
+        lock = self._taken(base, halt or Halt())
         try:
             yield self._root(base)
         finally:
@@ -87,7 +88,7 @@ class BaseCheckouts:
 
     # -- taking --------------------------------------------------------------------------------------------------------
 
-    def _taken(self, base: Base) -> int:
+    def _taken(self, base: Base, halt: Halt) -> int:
         """A shared lock on a tree that is whole."""
         path, commit = self._path(base.commit, _LOCK), base.commit
         self._make_folder()
@@ -105,11 +106,12 @@ class BaseCheckouts:
             if lock is None:
                 if time.monotonic() >= deadline:
                     raise self._too_long(path)
+                halt.heed()
                 time.sleep(_POLL_SECONDS)
                 continue
             try:
                 if not self._is_whole(commit):
-                    self._make(base, lock)
+                    self._make(base, lock, halt)
             finally:
                 os.close(lock)
             self.prune()
@@ -161,15 +163,16 @@ class BaseCheckouts:
             what = f"The folder for checkouts, {self._folder}, cannot be made."
             raise StorageProblem(what, f"{error.strerror}.", "CAIRN_ENGINE_CACHE names another one.") from error
 
-    def _make(self, base: Base, lock: int) -> None:
+    def _make(self, base: Base, lock: int, halt: Halt) -> None:
         commit, tree = base.commit, self._path(base.commit)
         try:
             self._clear(commit)
-            with self._mirror_locked() as mirror_lock:
-                self._bring(base, mirror_lock)
+            with self._mirror_locked(halt) as mirror_lock:
+                self._bring(base, mirror_lock, halt)
             options = ("--quiet", "--force", "--detach")
             with_all_cores = ("checkout.workers=0",)
-            self._own("worktree", "add", *options, "--", str(tree), commit, settings=with_all_cores, holding=lock)
+            added = ("worktree", "add", *options, "--", str(tree), commit)
+            self._own(*added, settings=with_all_cores, holding=lock, halt=halt)
             self._mark_settled(self._mirror / "worktrees" / commit / "index")
             self._path(commit, _MARK).write_text(_this_boot(), encoding="ascii")
         except GitRefused as refused:
@@ -186,13 +189,13 @@ class BaseCheckouts:
         written = index.stat().st_mtime_ns + 2_000_000_000
         os.utime(index, ns=(written, written))
 
-    def _bring(self, base: Base, lock: int) -> None:
+    def _bring(self, base: Base, lock: int, halt: Halt) -> None:
         """Has the mirror hold the commit, under a ref that keeps it; the caller holds the mirror's lock."""
         if not self._mirror.is_dir():
             self._make_mirror(base, lock)
         if self._has(base):
             return
-        fetch(self._mirror, base, self._address)
+        fetch(self._mirror, base, self._address, halt=halt)
         # What a killed git left; its processes are gone, or they would hold the lock.
         (self._mirror / f"{_ref(base.commit)}.lock").unlink(missing_ok=True)
         (self._mirror / "packed-refs.lock").unlink(missing_ok=True)
@@ -236,10 +239,16 @@ class BaseCheckouts:
         with self._mirror_locked() as lock, suppress(GitRefused):
             self._own("gc", "--auto", "--quiet", settings=settings, holding=lock)
 
-    def _own(self, *arguments: str, settings: tuple[str, ...] = (), holding: int | None = None) -> bytes:
+    def _own(
+        self,
+        *arguments: str,
+        settings: tuple[str, ...] = (),
+        holding: int | None = None,
+        halt: Halt | None = None,
+    ) -> bytes:
         """Runs git in the mirror: with the settings of nobody, the same everywhere."""
         held = [] if holding is None else [holding]
-        return git(self._mirror, *arguments, variables=ALONE, settings=settings, holding=held, mask=_MASK)
+        return git(self._mirror, *arguments, variables=ALONE, settings=settings, holding=held, mask=_MASK, halt=halt)
 
     # -- names and locks -----------------------------------------------------------------------------------------------
 
@@ -256,9 +265,9 @@ class BaseCheckouts:
         return [commit for _, commit in sorted(found, reverse=True)]
 
     @contextmanager
-    def _mirror_locked(self) -> Iterator[int]:
+    def _mirror_locked(self, halt: Halt | None = None) -> Iterator[int]:
         path = self._folder / f"{_MIRROR}{_LOCK}"
-        lock = _locked(path, fcntl.LOCK_EX, self._wait_seconds)
+        lock = _locked(path, fcntl.LOCK_EX, self._wait_seconds, halt)
         if lock is None:
             raise self._too_long(path)
         try:
@@ -281,7 +290,7 @@ def _this_boot() -> str:
         return "unknown"
 
 
-def _locked(path: Path, how: int, seconds: float) -> int | None:
+def _locked(path: Path, how: int, seconds: float, halt: Halt | None = None) -> int | None:
     """A descriptor with the lock on a file that stands at its name; None when others hold it for longer."""
     deadline = time.monotonic() + seconds
     while True:
@@ -294,6 +303,8 @@ def _locked(path: Path, how: int, seconds: float) -> int | None:
             if time.monotonic() >= deadline:
                 os.close(lock)
                 return None
+            if halt is not None:
+                halt.heed()
             time.sleep(_POLL_SECONDS)
         except BaseException:
             os.close(lock)

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cairn.errors import CairnError, NotFound, UsageProblem
-from cairn.git_process import GitLate, GitRefused, git, line, problem
+from cairn.git_process import GitLate, GitRefused, Halt, git, line, problem
 from cairn.task_base import REFS, Base
 
 SECONDS = 300.0
@@ -77,14 +77,14 @@ def _kept(root: Path, remote: str, wanted: Collection[str], seconds: float) -> d
     return {ref: found for found, _, ref in sorted(every) if ref in wanted}
 
 
-def fetch(mirror: Path, base: Base, address: str, *, seconds: float = SECONDS) -> None:
+def fetch(mirror: Path, base: Base, address: str, *, seconds: float = SECONDS, halt: Halt | None = None) -> None:
     """Brings a commit and all before it into a repository that no one works in; no ref is written.
 
     It is asked for by its ref, so that the remote need not allow others. Raises NotFound and CairnError.
     """
     options = ("--quiet", "--no-tags", "--recurse-submodules=no")
     try:
-        _reach(mirror, seconds, "fetch", *options, "--", _address(address), base.ref)
+        _reach(mirror, seconds, "fetch", *options, "--", _address(address), base.ref, halt=halt)
     except GitRefused as refused:
         if "couldn't find remote ref" in refused.told:
             raise NotFound(
@@ -140,12 +140,12 @@ def _is_address(text: str) -> bool:
     return bool(_ADDRESS.match(text)) or text.startswith("~/")
 
 
-def _reach(folder: Path, seconds: float, *arguments: str) -> bytes:
+def _reach(folder: Path, seconds: float, *arguments: str, halt: Halt | None = None) -> bytes:
     variables = {}
     own = any(name in os.environ for name in ("GIT_SSH_COMMAND", "GIT_SSH"))
     if not own and not _setting(folder, "core.sshCommand"):
         variables["GIT_SSH_COMMAND"] = f"ssh -o BatchMode=yes -o ConnectTimeout={_CONNECT_SECONDS}"
-    return git(folder, *arguments, variables=variables, settings=_STALLED, seconds=seconds)
+    return git(folder, *arguments, variables=variables, settings=_STALLED, seconds=seconds, halt=halt)
 
 
 def _setting(folder: Path, name: str) -> str:

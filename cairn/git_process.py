@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from cairn.git_repository import git_environment
 from cairn.lifeline import Lifeline
 
 LOCAL_SECONDS = 300.0
+_LOOK_SECONDS = 0.2
 _TOLD_LINES = 12
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -63,6 +66,29 @@ class GitLate(GitRefused):
     """It took longer than it may, and was ended."""
 
 
+class GitHalted(GitRefused):
+    """Nobody wants it any more, and it was ended."""
+
+    def __init__(self) -> None:
+        super().__init__("it was stopped", -1)
+
+
+class Halt:
+    """The word of one thread that what another one waits for git, or for a lock, is not wanted any more."""
+
+    def __init__(self) -> None:
+        self._called = threading.Event()
+
+    def call(self) -> None:
+        """The wait ends within a moment, by GitHalted."""
+        self._called.set()
+
+    def heed(self) -> None:
+        """Raises GitHalted once it was called."""
+        if self._called.is_set():
+            raise GitHalted
+
+
 def git(
     folder: Path,
     *arguments: str,
@@ -72,10 +98,11 @@ def git(
     seconds: float = LOCAL_SECONDS,
     holding: Sequence[int] = (),
     mask: int = -1,
+    halt: Halt | None = None,
 ) -> bytes:
     """What git says on its output. It dies with this process; descriptors in `holding` stay open as long as it lives.
 
-    `mask` is its umask. Raises GitRefused, and CairnError where there is no git.
+    `mask` is its umask; `halt` ends it. Raises GitRefused, and CairnError where there is no git.
     """
     words = [word for setting in (*_SETTINGS, *settings) for word in ("-c", setting)]
     environment = {**git_environment(), **_QUIET, **(variables or {})}
@@ -98,7 +125,7 @@ def git(
             raise _missing(folder, error) from None
         try:
             lifeline.tie(process.pid)
-            output, errors = process.communicate(given, timeout=seconds)
+            output, errors = _heard(process, given, seconds, halt)
         except subprocess.TimeoutExpired:
             raise GitLate(f"git {arguments[0]} did not end within {seconds:g} s", -1) from None
         finally:
@@ -107,6 +134,20 @@ def git(
         told = errors.decode("utf-8", "replace").strip().splitlines()
         raise GitRefused("\n".join(told[-_TOLD_LINES:]), process.returncode)
     return output
+
+
+def _heard(process: subprocess.Popen[bytes], given: bytes, seconds: float, halt: Halt | None) -> tuple[bytes, bytes]:
+    if halt is None:
+        return process.communicate(given, timeout=seconds)
+    end, input_once = time.monotonic() + seconds, given or None
+    while True:
+        halt.heed()
+        try:
+            return process.communicate(input_once, timeout=max(0.0, min(_LOOK_SECONDS, end - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise
+        input_once = None  # what is left of it is sent all the same
 
 
 def line(output: bytes) -> str:

@@ -132,6 +132,10 @@ class NewTasks:
                 keep_asked(file, asked)
         return again
 
+    def keep(self, base: str) -> None:
+        """What a task works on is there for a further one. Raises Conflict when it is being deleted."""
+        self._bases.keep(base)
+
     def _base(self, terms: Terms | None) -> str:
         """What a task that is asked for now works on. Raises UsageProblem for one that no worker could accept."""
         base = self._bases.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from cairn.postponing import Postponing
 from cairn.progress import Observer, unobserved
@@ -18,6 +19,9 @@ from cairn.shared_bases import Bases
 from cairn.task import Task
 from cairn.task_conversation import TaskConversations
 from cairn.task_moves import TaskMoves
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Runs:
@@ -60,12 +64,16 @@ class Runs:
         """The same ledger and files over the task's base, fetched in a thread; None when that was put off."""
         import asyncio
 
-        placing = self._bases.placed(task.base)
+        from cairn.git_process import Halt
+
+        halt = Halt()
+        placing = self._bases.placed(task.base, halt)
         entering = asyncio.ensure_future(asyncio.to_thread(placing.__enter__))
         try:
             project, settings = await asyncio.shield(entering)
         except asyncio.CancelledError as stop:
-            entering.add_done_callback(lambda done: done.exception() or placing.__exit__(None, None, None))
+            halt.call()
+            entering.add_done_callback(lambda done: _failed(done) or placing.__exit__(None, None, None))
             self._endings.stopped(task, stop, 0.0)
             raise
         except Exception as error:
@@ -99,3 +107,7 @@ class Runs:
         if patient and (until := self._postponing.after_limit(task, result)) is not None:
             return self._reviews.of(self._moves.put_off(task, until))
         return self._reviews.of(self._endings.judge(task, result, time.monotonic() - started))
+
+
+def _failed(entering: asyncio.Future[tuple[Project, Settings]]) -> bool:
+    return entering.cancelled() or entering.exception() is not None

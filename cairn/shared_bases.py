@@ -13,6 +13,7 @@ from cairn.project import Project
 
 if TYPE_CHECKING:
     from cairn.base_checkouts import BaseCheckouts
+    from cairn.git_process import Halt
     from cairn.kept_bases import KeptBases
     from cairn.settings import Settings
 
@@ -28,8 +29,11 @@ class Bases(Protocol):
         """For a further task on what one works on; Conflict when it is being deleted."""
         ...
 
-    def placed(self, base: str) -> AbstractContextManager[tuple[Project, Settings]]:
-        """That state as a project that nobody changes, with the settings that stand in it. CairnError without it."""
+    def placed(self, base: str, halt: Halt) -> AbstractContextManager[tuple[Project, Settings]]:
+        """That state as a project that nobody changes, with the settings that stand in it. CairnError without it.
+
+        It may take minutes until then; `halt` ends them.
+        """
         ...
 
 
@@ -47,7 +51,7 @@ class LiveTree:
         """The files are there."""
 
     @contextmanager
-    def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:  # noqa: ARG002
+    def placed(self, base: str, halt: Halt) -> Iterator[tuple[Project, Settings]]:  # noqa: ARG002
         """The project itself; a base of another time, when the engine was a server, is not there any more."""
         yield self._here
 
@@ -80,7 +84,7 @@ class SharedBases:
             self._kept.require(Base.parse(base))
 
     @contextmanager
-    def placed(self, base: str) -> Iterator[tuple[Project, Settings]]:
+    def placed(self, base: str, halt: Halt) -> Iterator[tuple[Project, Settings]]:
         """A read-only checkout, shared by all tasks of that base on this machine."""
         from cairn.base_checkouts import BaseCheckouts
         from cairn.base_remote import remote_address
@@ -89,5 +93,5 @@ class SharedBases:
 
         if self._checkouts is None:  # kept, because it looks at each tree once
             self._checkouts = BaseCheckouts(self._cache, remote_address(self._project.root, self._remote))
-        with self._checkouts.held(Base.parse(base)) as root:
+        with self._checkouts.held(Base.parse(base), halt) as root:
             yield Project(root, state=self._project.state), Settings.load(root, os.environ)

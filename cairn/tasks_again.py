@@ -114,6 +114,7 @@ class TasksAgain:
             _require_open_end(Journal(original), step)
             model = self._new_tasks.model_of(origin, settings)
             terms = task.terms.again()
+            self._new_tasks.keep(task.base)
             new = self._queue.draft(
                 request, origin, retry_of=task.id, options=task.options, terms=terms, model=model, base=task.base
             )
