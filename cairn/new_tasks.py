@@ -143,7 +143,10 @@ class NewTasks:
             raise UsageProblem(
                 "A task that other machines run cannot be accepted by itself.",
                 "Its worker has a commit of the project, not your files.",
-                "Leave --accept out; cairn accept ID   takes it into the clone that you are in.",
+                (
+                    "cairn run --accept ...   runs it here, and accepts it into the clone that you are in.",
+                    "Without --accept it comes to review; cairn accept ID   takes it then, in any clone.",
+                ),
             )
         return base
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from cairn.errors import BudgetReached, CairnError, IllegalMove
+from cairn.journal import TakenOver
 from cairn.progress import HeldBack, Observer, unobserved
 from cairn.queue import LEASE_SECONDS
 from cairn.task import Task, TaskStatus
@@ -94,6 +95,38 @@ class Worker:
         Raises IllegalMove when another process took it first, BudgetReached when it may not `wait`.
         """
         return await self.run_claimed(await self._claimed(task_id, observe, wait=wait), observe)
+
+    async def run_to_its_end(self, task_id: str, observe: Observer = unobserved, *, wait: bool = True) -> Review:
+        """As `run_task`; while another process has the task, its end there is waited for.
+
+        A machine that slept for longer than its lease, or lost its server, finds its task taken over. One that was let
+        go of there is claimed here again.
+        """
+        while True:
+            claimed = None
+            try:
+                claimed = await self._claimed(task_id, observe, wait=wait)
+                return await self.run_claimed(claimed, observe)
+            except (TakenOver, IllegalMove):
+                task = self._orchestrator.task(task_id)
+                if claimed is None and task.status is not TaskStatus.RUNNING:
+                    raise
+                if claimed is not None and (task.attempt, task.status) == (claimed.attempt, TaskStatus.RUNNING):
+                    raise
+            task = await self._ended_elsewhere(task_id, observe)
+            if task.status is not TaskStatus.QUEUED:
+                return self._orchestrator.reviews.of(task)
+
+    async def _ended_elsewhere(self, task_id: str, observe: Observer) -> Task:
+        told = None
+        while (task := self._orchestrator.task(task_id)).status is TaskStatus.RUNNING:
+            holder = self._orchestrator.queue.holders().get(task_id)
+            if holder is not None and holder != told:
+                observe(HeldBack(f"process {holder.pid} on {holder.machine} has taken the task over"))
+                told = holder
+            await asyncio.sleep(CLAIM_SECONDS)
+            self._orchestrator.recovery.recover_abandoned()
+        return task
 
     async def run_claimed(self, task: Task, observe: Observer = unobserved, *, patient: bool = False) -> Review:
         """The review of a task that this process holds. `patient`: what may pass puts it off instead of failing it."""

@@ -168,7 +168,7 @@ def _run_once(orchestrator: Orchestrator, task: Task, *, verbose: bool, wait: bo
 
     try:
         with ProgressLines(verbose=verbose) as progress:
-            return run_interruptibly(Worker(orchestrator).run_task(task.id, progress, wait=wait))
+            return run_interruptibly(Worker(orchestrator).run_to_its_end(task.id, progress, wait=wait))
     except ModelCallFailed as error:
         error.fix = (*error.fix, f"cairn resume {task.id}   goes on where it stopped.")
         raise

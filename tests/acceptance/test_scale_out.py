@@ -129,10 +129,35 @@ def test_run_in_a_clone_takes_the_same_way(team):
     assert (team.ours.folder / "src/new.py").exists()
 
 
+def test_run_accept_takes_the_changes_into_the_clone_it_was_typed_in(team):
+    said = team.ours.cairn("run", "--accept", "greet politely", "--code", "-", stdin=GREETS)
+
+    ((task, status),) = team.statuses()
+    assert status == "accepted"
+    assert "accepted" in said
+    assert (team.ours.folder / "src/new.py").read_text() == "NEW = 1\n"
+    assert (team.theirs.folder / "src/app.py").read_text() == 'def greet(name):\n    return "hello " + name\n'
+    team.ours.cairn("undo", task)
+    assert not (team.ours.folder / "src/new.py").exists()
+
+
+def test_run_accept_exits_with_4_where_the_clone_was_edited_meanwhile(team):
+    """Git takes the file for unchanged, so the task's commit does not have the edit."""
+    subprocess.run(["git", "update-index", "--assume-unchanged", "src/app.py"], cwd=team.ours.folder, check=True)
+    (team.ours.folder / "src/app.py").write_text('def greet(name):\n    return "hi " + name\n')
+    before = tree(team.ours.folder)
+
+    said = team.ours.cairn("run", "--accept", "greet politely", "--code", "-", stdin=GREETS, code=4)
+
+    assert "src/app.py" in said
+    assert tree(team.ours.folder) == before
+    assert [status for _, status in team.statuses()] == ["in review"]
+
+
 def test_a_task_that_accepts_itself_is_refused_where_workers_have_no_files_of_yours(team):
     said = team.ours.cairn("add", "--code", "-", "--accept", "greet politely", stdin=GREETS, code=2)
 
-    assert "Leave --accept out" in said
+    assert "cairn run --accept ..." in said
     assert team.statuses() == []
 
 

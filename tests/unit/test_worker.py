@@ -14,11 +14,12 @@ from cairn.code_generator import FileSource
 from cairn.errors import StorageProblem
 from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator
+from cairn.progress import HeldBack
 from cairn.project import Project
-from cairn.queue import TaskQueue
+from cairn.queue import Owner, TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
-from cairn.task import CodeOrigin, TaskStatus
+from cairn.task import CodeOrigin, PutOff, TaskStatus
 from cairn.worker import ASKED, Worker
 
 ASKS = 'write_file("a.txt", ask_llm("?"))\nsubmit_result("x", ["a.txt"])\n'
@@ -52,9 +53,10 @@ def desk(project, ledger_place):
             )
             with Orchestrator(here, queue, Settings(), parts, shared=False) as orchestrator:
                 task = orchestrator.new_tasks.submit("ask", CodeOrigin("file", "p.py", ASKS))
-                return asyncio.run(Worker(orchestrator).run_task(task.id))
+                return asyncio.run(Worker(orchestrator).run_to_its_end(task.id, told.append))
 
-        run.queue = queue
+        told = []
+        run.queue, run.here, run.told = queue, here, told
         yield run
 
 
@@ -115,3 +117,48 @@ def test_a_wish_to_cancel_is_heard_after_a_ledger_that_did_not_answer(desk, ledg
 
     ended = desk(wait).task
     assert (ended.status, ended.reason) == (TaskStatus.CANCELLED, ASKED)
+
+
+def test_a_task_that_was_taken_over_elsewhere_is_waited_for_and_shown(desk, ledger_place):
+    """As after a machine slept for longer than its lease, and a worker of another one went on with its task."""
+    others = []
+
+    async def at_once():
+        # Until the first one noticed, and waits.
+        while not any(isinstance(each, HeldBack) for each in desk.told):  # noqa: ASYNC110 - another thread's list
+            await asyncio.sleep(0.01)
+
+    async def cut_off():
+        parts = Parts(
+            lambda origin, _settings: FileSource(origin.program or "", origin.name),
+            lambda _origin, _settings: Answering(at_once),
+        )
+        later = TaskQueue(ledger_place, clock=lambda: time.time() + 1000)
+        other = Orchestrator(desk.here, later, Settings(), parts, shared=False)
+        (task,) = other.recovery.recover_abandoned()
+        claimed = later.claim(Owner("other/1", 7, 7), task.id)
+        others.append((other, asyncio.ensure_future(Worker(other).run_claimed(claimed))))
+
+    review = desk(cut_off)
+    ((other, work),) = others
+    other.close()
+
+    assert work.done()
+    assert (review.task.status, review.task.attempt) == (TaskStatus.IN_REVIEW, 2)
+    assert [each for each in desk.told if isinstance(each, HeldBack)] == [
+        HeldBack("process 7 on other has taken the task over")
+    ]
+
+
+def test_a_task_that_was_let_go_of_elsewhere_is_claimed_again(desk, ledger_place):
+    cut_offs = []
+
+    async def cut_off():
+        if not cut_offs:
+            with TaskQueue(ledger_place, clock=lambda: time.time() + 1000) as later:
+                (task,) = later.abandoned()
+                cut_offs.append(later.put_off(task, PutOff("its worker gave no sign of life")))
+
+    review = desk(cut_off)
+
+    assert (review.task.status, review.task.attempt) == (TaskStatus.IN_REVIEW, 2)
