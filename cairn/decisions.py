@@ -11,13 +11,14 @@ from cairn.dangerous_paths import require_allowed
 from cairn.errors import IllegalMove
 from cairn.hunks import Selection, clash
 from cairn.operations import Numbered, Operations
-from cairn.project import Applied, Project, Undone, undoable
+from cairn.project import Applied, Project, Undone
 from cairn.queue import TaskQueue
 from cairn.recording import Recording
 from cairn.settings import Settings
 from cairn.task import Task, TaskStatus, require_move
 from cairn.task_checks import TaskChecks
 from cairn.task_moves import TaskMoves
+from cairn.undo_plan import undoable
 
 
 class Decisions:

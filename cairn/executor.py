@@ -21,6 +21,7 @@ from cairn.checked_programs import CheckedPrograms, CheckOf, shared_verdicts
 from cairn.dump_key import dump_key
 from cairn.held_worker import HeldWorker, StateLost
 from cairn.open_files import make_room
+from cairn.parsed_program import parse
 from cairn.program import (
     Cancelled,
     CodeFailed,
@@ -36,7 +37,7 @@ from cairn.program import (
 )
 from cairn.program_check import UNCHECKABLE, Conversation
 from cairn.program_errors import FOR_PROGRAMS
-from cairn.program_lint import beyond_limits, lint, parse, refusal
+from cairn.program_lint import beyond_limits, lint, refusal
 from cairn.program_rewrite import Rewritten, rewritten
 from cairn.program_run import Allowance, AwaitedCall, ProgramRun
 from cairn.sandbox_failure import GONE

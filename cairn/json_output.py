@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from cairn.clean_up import CleanedUp
     from cairn.forecast import Forecast, ForeseenPath
     from cairn.merge_plan import PathPlan
-    from cairn.project import Applied, KeptCopy, Operation, Undone
+    from cairn.project import Applied, Operation, Undone
     from cairn.replay import Replay
+    from cairn.saved_meanwhile import KeptCopy
     from cairn.text_merge import Region
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from cairn.parsed_program import bound_names, parse
 from cairn.program import Problem
 from cairn.program_hints import hint_for
-from cairn.program_lint import bound_names, parse
 from cairn.program_rewrite import AT_HAND, Rewritten, shim, shim_class
 from cairn.program_types import STUBS, UNKNOWN, type_problems
 from cairn.sandbox_failure import Source

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from cairn.parsed_program import ParsedProgram, callbacks_of, is_method_value, parse
 from cairn.program_hints import MODULES_AT_HAND
-from cairn.program_lint import ParsedProgram, callbacks_of, is_method_value, parse, refusal
+from cairn.program_lint import refusal
 
 FOLDER = Path(__file__).parent / "shims"
 SHIMS = frozenset(

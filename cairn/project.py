@@ -6,30 +6,30 @@ Whatever ends them in the middle, the files are taken back or finished: at once,
 
 from __future__ import annotations
 
-import fcntl
 import os
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from cairn.changes import Change, ChangeSet, EntryKind
-from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, NotFound, StorageProblem
+from cairn.changes import ChangeSet, EntryKind
+from cairn.errors import CairnError, Conflict, IllegalMove, Interrupted, StorageProblem
 from cairn.hunks import Selection
 from cairn.merge_plan import Decision, PathPlan, PathsInConflict, Plan, plan
 from cairn.operation_log import Operation, OperationLog, OperationState
-from cairn.project_files import Edit, ProjectFiles, Unusual, naming
+from cairn.project_files import Edit, ProjectFiles, naming
+from cairn.project_lock import LOCK_SECONDS, Busy, ProjectLock
 from cairn.project_place import OPERATIONS, STATE, find_root, is_settled
 from cairn.rewriting import Rewriting
+from cairn.saved_meanwhile import KeptCopy, SavedMeanwhile, again_after_saves, some_of
 from cairn.sqlite_file import translate_errors
+from cairn.undo_plan import inverse, last_applied, require_here, undoable, where_they_are_now
 from cairn.waiting_files import Changed
 
 __all__ = [
     "Applied",
     "Decision",
-    "KeptCopy",
     "Operation",
     "OperationState",
     "PathPlan",
@@ -38,13 +38,7 @@ __all__ = [
     "Project",
     "Recovered",
     "Undone",
-    "undoable",
 ]
-
-LOCK_SECONDS = 10.0
-_POLL_SECONDS = 0.05
-_ATTEMPTS = 5  # of writing what somebody else's saves come in between
-_NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +64,6 @@ class Recovered:
         else:
             done = f"{what} was interrupted; it was taken back, your files are as they were."
         return done + _kept_in_words(self.kept, self.saved, self.set_aside)
-
-
-@dataclass(frozen=True, slots=True)
-class KeptCopy:
-    """An earlier version of a file that somebody saved over while it was being written; `copy` is the file it is in."""
-
-    path: str
-    copy: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +119,7 @@ class Project:
         self.root = root
         self.state = root / STATE if state is None else state
         self._clock = clock
-        self._lock_seconds = lock_seconds
-        self._mutex = threading.RLock()
-        self._holds_lock = False
+        self._lock = ProjectLock(self.state / "lock", lock_seconds)
 
     @classmethod
     def find(cls, start: Path, *, exact: bool = False) -> Project:
@@ -184,7 +168,7 @@ class Project:
             def written(planned: Plan) -> Operation:
                 return self._carry_out(log, files, task_id, planned.edits, None, part, token)
 
-            planned, operation, kept = _again_after_saves(planned_now, written)
+            planned, operation, kept = again_after_saves(planned_now, written)
             return Applied(operation, *_figures(planned, folders=True), recovered, kept)
 
     def undo(
@@ -203,21 +187,21 @@ class Project:
             def planned_now() -> Plan:
                 planned = self._planned_undo(log, files, target)
                 if foreign is not None:
-                    _require_here(foreign, planned)
+                    require_here(foreign, planned)
                 return planned
 
             def written(planned: Plan) -> Operation:
                 return self._carry_out(log, files, target.task_id, planned.edits, target.id, token=token)
 
-            planned, undo, kept = _again_after_saves(planned_now, written)
+            planned, undo, kept = again_after_saves(planned_now, written)
             return Undone(log.get(target.id), undo.id, *_figures(planned, folders=False), recovered, kept)
 
     @staticmethod
     def _planned_undo(log: OperationLog, files: ProjectFiles, target: Operation) -> Plan:
         with files.holding():
-            edits = _where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
+            edits = where_they_are_now(log.edits(target.id), log.moves_since(target.id), files)
             owners = {edit.path: edit.owner for edit in edits if edit.owner is not None}
-            planned = plan(_inverse(edits), files, tidy=False, owners=owners)
+            planned = plan(inverse(edits), files, tidy=False, owners=owners)
         _require_clean(
             planned,
             f"The {target.kind} of task {target.task_id} cannot be taken back",
@@ -235,7 +219,7 @@ class Project:
         try:
             with self.locked(wait=False), self._log() as log, ProjectFiles(self.root) as files:
                 return self._recover(log, files)
-        except _Busy:
+        except Busy:
             return None
 
     # -- the operations ------------------------------------------------------------------------------------------------
@@ -249,7 +233,7 @@ class Project:
 
     def last_applied(self, task_id: str | None = None) -> Operation | None:
         """The latest accept that is in effect, of one task or of all: what `undo` would take back."""
-        return _last_applied(self.operations(), task_id)
+        return last_applied(self.operations(), task_id)
 
     def accepted(self, task_id: str) -> Selection:
         """What the task's accepts that are in effect took of its changes."""
@@ -306,22 +290,8 @@ class Project:
     @contextmanager
     def locked(self, *, wait: bool = True) -> Iterator[None]:
         """One command at a time changes the project. Re-entrant; dies with its process. Raises StorageProblem."""
-        seconds = self._lock_seconds if wait else 0.0
-        if not self._mutex.acquire(timeout=seconds):
-            raise _busy("another part of this process")
-        try:
-            if self._holds_lock:
-                yield
-                return
-            self.prepare()
-            with _file_lock(self.state / "lock", seconds):
-                self._holds_lock = True
-                try:
-                    yield
-                finally:
-                    self._holds_lock = False
-        finally:
-            self._mutex.release()
+        with self._lock.held(self.prepare, wait=wait):
+            yield
 
     # -- carrying out --------------------------------------------------------------------------------------------------
 
@@ -383,7 +353,7 @@ class Project:
         if isinstance(error, Changed):
             if not set_aside and set(kept) <= {error.path} and error.how == "changed":
                 copies = tuple(KeptCopy(path, saved / path) for path in kept if saved and (saved / path).exists())
-                return _SavedMeanwhile(operation.kind, operation.task_id, error.path, back, copies)
+                return SavedMeanwhile(operation.kind, operation.task_id, error.path, back, copies)
             return _interfered(operation, error, back, kept)
         if isinstance(error, StorageProblem):
             return type(error)(error.what, f"{error.why} {back}".strip(), error.fix)
@@ -422,58 +392,6 @@ class Project:
         return tuple(self.root / path for path in paths)
 
 
-# -- again, after an editor saved --------------------------------------------------------------------------------------
-
-
-class _SavedMeanwhile(Conflict):
-    """Somebody saved a file in the instant of its swap, and nothing but that file stands otherwise than before."""
-
-    def __init__(self, kind: str, task_id: str, path: str, back: str, copies: tuple[KeptCopy, ...]) -> None:
-        super().__init__(f"{path} was changed while the {kind} was being written.", back, "Try again.", paths=(path,))
-        self.kind, self.task_id, self.copies = kind, task_id, copies
-
-
-def _again_after_saves(
-    planned_now: Callable[[], Plan], written: Callable[[Plan], Operation]
-) -> tuple[Plan, Operation, tuple[KeptCopy, ...]]:
-    """Plans anew after each save that came in between, a few times: an editor that saves often must not starve it.
-
-    Gives also the earlier versions that were kept on the way.
-    """
-    saves: list[_SavedMeanwhile] = []
-    planned = planned_now()
-    while True:
-        try:
-            operation = written(planned)
-        except _SavedMeanwhile as saved:
-            saves.append(saved)
-            if len(saves) == _ATTEMPTS:
-                raise _saved_too_often(saves) from None
-            try:
-                planned = planned_now()
-            except Conflict:
-                raise saved from None  # it tells of both: that somebody saves, and that nothing was written
-        else:
-            return planned, operation, tuple(copy for saved in saves for copy in saved.copies)
-
-
-def _saved_too_often(saves: Sequence[_SavedMeanwhile]) -> Conflict:
-    """What to do about a program that saves the same files faster than they can be merged."""
-    last = saves[-1]
-    paths = tuple(dict.fromkeys(path for saved in saves for path in saved.paths))
-    copies = [str(copy.copy) for saved in saves[:-1] for copy in saved.copies]
-    kept = f" Earlier versions of it are in {_some(copies)}." if copies else ""
-    return Conflict(
-        f"{_some(paths)} was changed while the {last.kind} was being written, {len(saves)} times in a row.",
-        f"A program saves it faster than its changes can be merged. {last.why}{kept}",
-        (
-            "Stop that program, or let it rest for a second: a watcher, an automatic save, a build or a log.",
-            f"cairn {last.kind} {last.task_id}   then tries again.",
-        ),
-        paths=paths,
-    )
-
-
 # -- plans and figures -------------------------------------------------------------------------------------------------
 
 
@@ -508,84 +426,6 @@ def _figures(planned: Plan, *, folders: bool) -> tuple[tuple[str, ...], tuple[st
     )
 
 
-def _where_they_are_now(
-    edits: Sequence[Edit], moves: Sequence[Mapping[str, str]], files: ProjectFiles
-) -> tuple[Edit, ...]:
-    """The edits with the names that later operations gave to files which are not under their own any more."""
-    return tuple(
-        replace(edit, path=path)
-        if (path := _name_now(edit, moves)) != edit.path and _is_gone(edit.path, files)
-        else edit
-        for edit in edits
-    )
-
-
-def _name_now(edit: Edit, moves: Sequence[Mapping[str, str]]) -> str:
-    path = edit.path
-    # What the operation renamed itself has to be where that left it, or its old name and the new ones make a knot.
-    if edit.moved_from is None and edit.after is not None and edit.after.kind is not EntryKind.DIRECTORY:
-        for each in moves:
-            path = each.get(path, path)
-    return path
-
-
-def _is_gone(path: str, files: ProjectFiles) -> bool:
-    try:
-        return files.look(path) is None
-    except Unusual:
-        return False
-
-
-def _inverse(edits: Sequence[Edit]) -> Iterator[Change]:
-    """The changes that lead back; what was moved is moved back, so that later edits move with it."""
-    by_path = {edit.path: edit for edit in edits}
-    moved = {edit.path: edit.moved_from for edit in edits if edit.moved_from and edit.before is None}
-    moved = {new: old for new, old in moved.items() if old in by_path and by_path[old].after is None}
-    for edit in edits:
-        if edit.path in moved:
-            old = by_path[moved[edit.path]]
-            yield Change(old.path, edit.after, old.before, renamed_from=edit.path)
-        elif edit.path not in moved.values():
-            yield Change(edit.path, edit.after, edit.before)
-
-
-def undoable(every: Sequence[Operation], which: int | str | None) -> Operation:
-    """The operation of that number, or the last accept of a task or of all. Raises NotFound, IllegalMove."""
-    if isinstance(which, int):
-        target = next((each for each in every if each.id == which), None)
-        if target is None:
-            raise NotFound(f"There is no operation {which}.", fix="cairn op log   shows which there are.")
-        if not target.in_effect:
-            raise IllegalMove(
-                f"Operation {which} is taken back already.", fix="cairn op log   shows which are in effect."
-            )
-        return target
-    target = _last_applied(every, which)
-    if target is None:
-        what = "There is no accept to take back." if which is None else f"Task {which} has no accept to take back."
-        raise NotFound(what, fix="cairn list   shows which tasks are accepted.")
-    return target
-
-
-def _require_here(foreign: Operation, planned: Plan) -> None:
-    """Raises Conflict where nothing is to be taken back: then the change never came to this folder."""
-    if foreign.paths and not planned.edits:
-        raise Conflict(
-            f"This folder does not have what operation {foreign.id}, an {foreign.kind} of task {foreign.task_id}, did.",
-            f"It was done in {foreign.where}. Nothing was written here.",
-            (
-                "git pull   brings it, once it is committed and pushed there.",
-                f"cairn undo --op {foreign.id}   then works.",
-            ),
-            paths=foreign.paths,
-        )
-
-
-def _last_applied(every: Sequence[Operation], task_id: str | None) -> Operation | None:
-    accepts = [each for each in every if each.undoes is None and each.in_effect and task_id in {None, each.task_id}]
-    return max(accepts, key=lambda each: each.id, default=None)
-
-
 def _in_words(verb: str, paths: Sequence[str], merged: Sequence[str], already: Sequence[str]) -> str:
     words = [f"{len(paths)} file{'' if len(paths) == 1 else 's'} {verb}"]
     words += [f"{len(merged)} merged with your edits"] if merged else []
@@ -610,17 +450,11 @@ def _interfered(operation: Operation, changed: Changed, back: str, kept: Sequenc
 def _kept_in_words(kept: Sequence[str], saved: Path | None, set_aside: Sequence[Path]) -> str:
     words = ""
     if kept:
-        words += f" Edited since and left as they are: {_some(kept)}."
+        words += f" Edited since and left as they are: {some_of(kept)}."
         words += f" Their earlier content is in {saved}." if saved else ""
     if set_aside:
-        words += f" Another edit of yours was set aside: {_some([str(path) for path in set_aside])}."
+        words += f" Another edit of yours was set aside: {some_of([str(path) for path in set_aside])}."
     return words
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMES_SHOWN]) + (
-        f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    )
 
 
 def _stuck(error: BaseException, second: CairnError) -> StorageProblem:
@@ -630,48 +464,6 @@ def _stuck(error: BaseException, second: CairnError) -> StorageProblem:
         f"What was written could not be taken back yet: {second.what} {second.why}".strip(),
         (*second.fix, "Then run any cairn command in this project: it takes back or finishes the rest first."),
     )
-
-
-# -- finding and locking -----------------------------------------------------------------------------------------------
-
-
-class _Busy(StorageProblem):
-    """Another process holds the project's lock."""
-
-
-def _busy(holder: str) -> _Busy:
-    return _Busy(
-        "Another cairn command is changing this project.",
-        f"It is {holder}.",
-        "Wait for it to end, then try again.",
-    )
-
-
-@contextmanager
-def _file_lock(path: Path, seconds: float) -> Iterator[None]:
-    with naming(str(path)):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    try:
-        _lock(handle, seconds)
-        with suppress(OSError):  # for the message of whoever waits
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, b"process %d" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise _busy(os.pread(handle, 100, 0).decode(errors="replace") or "another process") from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
 
 
 def _sync_folder(path: Path) -> None:

@@ -21,10 +21,10 @@ from cairn.errors import TaskFailed, UsageProblem
 from cairn.external_functions import BoundFunctions
 from cairn.journal import Journal
 from cairn.overlay import AgentFSOverlay
+from cairn.parsed_program import bound_names, parse
 from cairn.pinned_base import copy_pins
 from cairn.program import CodeFailed, ExecutionResult, Finished, Limits, Program, Step, Submission
 from cairn.program_errors import FOR_PROGRAMS, Denied, crossing
-from cairn.program_lint import bound_names, parse
 from cairn.progress import Observer, StepEnded, StepStarted, unobserved
 from cairn.recalled_calls import Divergence, Recalled
 from cairn.task import Task

@@ -17,8 +17,9 @@ from cairn.task import TaskStatus
 
 if TYPE_CHECKING:
     from cairn.orchestrator import Orchestrator
-    from cairn.project import KeptCopy, Project
+    from cairn.project import Project
     from cairn.queue import TaskQueue
+    from cairn.saved_meanwhile import KeptCopy
     from cairn.settings import Settings
     from cairn.task import Task
 

@@ -6,9 +6,10 @@ import importlib
 import pydantic_monty
 import pytest
 
+from cairn.parsed_program import bound_names, parse
 from cairn.program import Problem
 from cairn.program_hints import IGNORED_METHODS, MISSING_BUILTINS, MISSING_MEMBERS, MISSING_METHODS, MODULES, hint_for
-from cairn.program_lint import SOURCE_BYTES, bound_names, lint, parse, refusal
+from cairn.program_lint import SOURCE_BYTES, lint, refusal
 
 GIVEN = frozenset({"read_file", "ask_llm"})
 

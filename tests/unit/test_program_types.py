@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from cairn.parsed_program import parse
 from cairn.program import Problem
-from cairn.program_lint import parse
 from cairn.program_types import type_problems
 
 GIVEN = frozenset({"read_file"})

@@ -30,9 +30,10 @@ from cairn.errors import (
     UsageProblem,
 )
 from cairn.merge_plan import PathsInConflict
-from cairn.project import Applied, Decision, KeptCopy, OperationState, PathPlan, Project
+from cairn.project import Applied, Decision, OperationState, PathPlan, Project
 from cairn.project_files import only_mode
 from cairn.rewriting import Rewriting
+from cairn.saved_meanwhile import KeptCopy
 from cairn.text_merge import ClashKind
 from cairn.waiting_files import Changed, WaitingFiles
 from tests.content_trees import TREES, Tree, between, edited, folder, link, snapshot, text, write

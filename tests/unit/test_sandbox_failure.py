@@ -4,8 +4,8 @@ import pydantic_monty
 import pytest
 from pydantic_monty import MontyError
 
+from cairn.parsed_program import parse
 from cairn.program import CodeFailed, Crashed, LimitReached, Limits, Run
-from cairn.program_lint import parse
 from cairn.sandbox_failure import _TRANSLATIONS, Evidence, Source, outcome
 
 RUN = Run()
