@@ -76,7 +76,7 @@ class LedgerWatch:
 def _commits(place: LedgerPlace, selector: selectors.BaseSelector, *, told: bool) -> _Commits:
     if isinstance(place, LedgerFile):
         return _FileCommits(place.path, selector, told=told)
-    from cairn.postgres import ServerCommits
+    from cairn.postgres_commits import ServerCommits
 
     return ServerCommits(place, selector)
 

@@ -1,14 +1,13 @@
-"""A ledger on a Postgres server that many machines share, a schema for each project. Only this file knows psycopg.
+"""A ledger on a Postgres server that many machines share, a schema for each project.
 
 A server may be restarted, and a network end, at any instant. What is read is read again and a change is made again, for
 as long as `PATIENCE_SECONDS`; a change whose commit was under way is first looked up by its number at the server, so
-that nothing is done twice or taken for done.
+that nothing is done twice or taken for done. Only this file and the two named after it know psycopg.
 """
 
 from __future__ import annotations
 
 import hashlib
-import selectors
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,29 +16,30 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
-from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import errors
 
-from cairn.errors import DiskFull, StorageProblem, UsageProblem
+from cairn.errors import StorageProblem
 from cairn.ledger_answer import Answer, Order, Values
 from cairn.ledger_dialect import POSTGRES
 from cairn.ledger_place import LedgerServer
 from cairn.ledger_schema import VERSION, require_known, scripts, statements
+from cairn.postgres_connection import (
+    Explained,
+    LostConnection,
+    Patience,
+    connection_to,
+    first_connection,
+    gone,
+    problem_of,
+    said,
+    unknown,
+)
 
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0  # for a server that was there
-FIRST_SECONDS = 3.0  # for one that was not: a wrong address is more likely than a restart
-STARTING_SECONDS = 60.0
 _CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 CLOCK_SECONDS = 10.0  # how old the comparison of the clocks may be
-OLDEST_SERVER = 130_000
-# Whoever is stopped in the middle of a change loses it to the others, and makes it again when it goes on.
-SESSION = {"idle_in_transaction_session_timeout": "30s", "lock_timeout": "60s", "statement_timeout": "0"}
-_CONNECTION = {
-    "connect_timeout": "10", "application_name": "cairn", "keepalives_idle": "15", "keepalives_interval": "5",
-    "keepalives_count": "3", "tcp_user_timeout": "30000", "client_encoding": "utf8",
-}  # fmt: skip
 _LOCKS = {Order.ALONE: "pg_advisory_xact_lock({})", Order.BESIDE: "pg_advisory_xact_lock_shared({})"}
 # Behind the commit: a transaction that has a notice in it holds a lock of the whole server until the disk has it, and
 # so no two would ever share a write to the disk. This one has nothing for the disk.
@@ -47,29 +47,6 @@ TELL = (
     "SELECT pg_notify('{}', ''), set_config('cairn.changed', '', false)"
     " WHERE current_setting('cairn.changed', true) = 'yes'"
 )
-_LATER = ("starting up", "shutting down", "not yet accepting", "in recovery", "too many clients", "connection slots")
-_NOBODY = ("refused", "No such file", "closed the connection", "timeout", "reset", "unreachable", "terminat")
-_REPEATED = {"40001", "40P01"}
-
-
-class _LostConnection(Exception):
-    """Nothing of the statement, or of the change it is a part of, is there; it may be made again."""
-
-
-class _Patience:
-    """Pauses that grow to a second, until the time is over."""
-
-    def __init__(self, place: LedgerServer, seconds: float) -> None:
-        self._place = place
-        self._end = time.monotonic() + seconds
-        self._pause = 0.02
-
-    def wait(self, why: str) -> None:
-        """Raises StorageProblem when it has been long enough."""
-        if time.monotonic() >= self._end:
-            raise _unreachable(self._place, why)
-        time.sleep(self._pause)
-        self._pause = min(2 * self._pause, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +75,7 @@ class PostgresLedger:
         self._parts = 0
         self._tell = TELL.format(place.schema)
         self._ahead, self._compared = 0.0, float("-inf")  # the server's clock, as seen by this machine's monotonic one
-        self._connection = _first_connection(place)
+        self._connection = first_connection(place)
         try:
             self._bring_up_to_date()
         except BaseException:
@@ -193,17 +170,17 @@ class PostgresLedger:
         with self._explained():
             self._connection.execute(statement.encode())
 
-    def _explained(self) -> _Explained:
-        return _Explained(self)
+    def _explained(self) -> Explained:
+        return Explained(self.place, self._connection)
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        patience = _Patience(self.place, PATIENCE_SECONDS)
+        patience = Patience(self.place, PATIENCE_SECONDS)
         while True:
             try:
                 with self._turn:
                     self._reconnect()
                     return work()
-            except _LostConnection as lost:
+            except LostConnection as lost:
                 patience.wait(str(lost))
 
     def _reconnect(self) -> None:
@@ -211,13 +188,13 @@ class PostgresLedger:
             raise StorageProblem(f"The ledger of {self.place} was closed.")
         if not self._connection.closed:
             return
-        self._connection = _connection(self.place)
+        self._connection = connection_to(self.place)
         self._compared, self._since, self._was_lost = float("-inf"), None, True
         found = self._layout()
         if found is not None:
             require_known(str(self.place), found.oldest)
         elif self._was_there:
-            raise _gone(self.place)
+            raise gone(self.place)
 
     # ── changes ──
 
@@ -267,7 +244,7 @@ class PostgresLedger:
         except psycopg.Error as error:
             ended = self._connection.closed
             if order is Order.NONE_AND_MAY_BE_LOST or not self._was_committed(number):
-                raise (_LostConnection(_said(self.place, error)) if ended else _problem(self.place, error)) from error
+                raise (LostConnection(said(self.place, error)) if ended else problem_of(self.place, error)) from error
         except BaseException:
             self._connection.close()
             raise
@@ -277,25 +254,25 @@ class PostgresLedger:
 
     def _was_committed(self, number: str) -> bool:
         """What became of a transaction whose commit was sent and not answered."""
-        patience = _Patience(self.place, PATIENCE_SECONDS)
+        patience = Patience(self.place, PATIENCE_SECONDS)
         while True:
             try:
                 self._reconnect()
                 found = self._sent("SELECT pg_xact_status(CAST(? AS xid8))", (number,)).rows[0][0]
-            except _LostConnection as lost:
+            except LostConnection as lost:
                 why = str(lost)
             except StorageProblem as problem:  # another server answers, one that does not know so much
-                raise _unknown(self.place, problem.why) from problem
+                raise unknown(self.place, problem.why) from problem
             else:
                 if found in {"committed", "aborted"}:
                     return bool(found == "committed")
                 if found is None:
-                    raise _unknown(self.place, "The server has forgotten that transaction.")
+                    raise unknown(self.place, "The server has forgotten that transaction.")
                 why = "The transaction is still under way there."
             try:
                 patience.wait(why)
             except StorageProblem as problem:
-                raise _unknown(self.place, problem.why) from problem
+                raise unknown(self.place, problem.why) from problem
 
     def _part(self, work: Callable[[], T]) -> T:
         self._parts += 1
@@ -377,145 +354,6 @@ class PostgresLedger:
         )
 
 
-class _Explained:
-    """Turns what psycopg says into `_LostConnection`, StorageProblem or UsageProblem."""
-
-    def __init__(self, ledger: PostgresLedger) -> None:
-        self._ledger = ledger
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if not isinstance(error, psycopg.Error):
-            return
-        place = self._ledger.place
-        if self._ledger._connection.closed or error.sqlstate in _REPEATED:  # noqa: SLF001 - a part of it
-            raise _LostConnection(_said(place, error)) from error
-        raise _problem(place, error) from error
-
-
-class ServerCommits:
-    """Hears of each commit to a project's tasks, in a selector. After a loss of the connection it counts as one."""
-
-    def __init__(self, place: LedgerServer, selector: selectors.BaseSelector) -> None:
-        self._place = place
-        self._selector = selector
-        self._changed = False
-        self._connection: psycopg.Connection | None = None
-        self._socket = -1
-        patience = _Patience(place, FIRST_SECONDS)
-        while self._connection is None:
-            try:
-                self._begin(_first_connection(place))
-            except _LostConnection as lost:  # between its two messages
-                patience.wait(str(lost))
-
-    def close(self) -> None:
-        """Leaves the server."""
-        if self._connection is not None:
-            self._connection.close()
-
-    def ready(self, seconds: float) -> list[selectors.SelectorKey]:
-        """What else became ready meanwhile. Waits no longer than a second for a server that is not there."""
-        if self._connection is None:
-            with suppress(_LostConnection, StorageProblem):
-                self._begin(_connection(self._place, connect_timeout="2"))
-                self._changed = True
-        if self._changed:
-            seconds = 0.0
-        found = [key for key, _ in self._selector.select(seconds if self._connection else min(seconds, 1.0))]
-        others = [key for key in found if key.fd != self._socket]
-        if len(others) < len(found):
-            self._read()
-        return others
-
-    def changed(self) -> bool:
-        """True once after each commit that was told of."""
-        before, self._changed = self._changed, False
-        return before
-
-    def _begin(self, connection: psycopg.Connection) -> None:
-        try:
-            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._place.schema)))
-            self._socket = connection.fileno()
-        except psycopg.Error as error:
-            connection.close()
-            raise _LostConnection(_said(self._place, error)) from error
-        self._selector.register(self._socket, selectors.EVENT_READ)
-        self._connection = connection
-
-    def _read(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            for _ in connection.notifies(timeout=0):
-                self._changed = True
-        except psycopg.Error:
-            self._selector.unregister(self._socket)
-            connection.close()
-            self._connection, self._socket = None, -1
-
-
-# ── connections ──
-
-
-def _first_connection(place: LedgerServer) -> psycopg.Connection:
-    """A little patience with one that is not there, more with one that says it comes."""
-    first, starting = _Patience(place, FIRST_SECONDS), _Patience(place, STARTING_SECONDS)
-    while True:
-        try:
-            return _connection(place)
-        except _LostConnection as lost:
-            why = str(lost)
-            if any(sign in why for sign in _LATER):
-                starting.wait(why)
-            elif any(sign in why for sign in _NOBODY):
-                first.wait(why)
-            else:
-                raise _unreachable(place, why) from lost
-
-
-def _connection(place: LedgerServer, **more: str) -> psycopg.Connection:
-    """A session in the project's schema. `_LostConnection` says why there is none."""
-    try:
-        given = conninfo_to_dict(place.url)
-    except psycopg.ProgrammingError as error:
-        raise UsageProblem(
-            "engine.url is no address of a Postgres server.", _said(place, error), "Set engine.url anew."
-        ) from None
-    connection: psycopg.Connection | None = None
-    try:
-        connection = psycopg.connect(place.url, autocommit=True, **{**_CONNECTION, **given, **more})  # type: ignore[arg-type]
-        _require_usable(place, connection)
-        settings = {**SESSION, "search_path": f'"{place.schema}", pg_temp'}
-        parts = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(*pair) for pair in settings.items())
-        connection.execute(sql.SQL("SELECT {}").format(parts))
-    except psycopg.Error as error:
-        if connection is not None:
-            connection.close()
-        raise _LostConnection(_said(place, error)) from None  # its text may hold what nobody should see
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
-    return connection
-
-
-def _require_usable(place: LedgerServer, connection: psycopg.Connection) -> None:
-    if connection.info.server_version < OLDEST_SERVER:
-        raise StorageProblem(
-            f"The server of {place} is Postgres {connection.info.server_version // 10_000}.",
-            "Cairn needs 13 or newer.",
-        )
-    if connection.info.parameter_status("server_encoding") != "UTF8":
-        raise StorageProblem(
-            f"The database of {place} does not keep its texts in UTF-8.",
-            fix="CREATE DATABASE cairn ENCODING 'UTF8' TEMPLATE template0   makes one that does.",
-        )
-
-
 def _key(name: str) -> int:
     """Of an advisory lock."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
@@ -524,69 +362,3 @@ def _key(name: str) -> int:
 def _name(statement: str) -> str:
     """What a CREATE TABLE IF NOT EXISTS makes."""
     return statement.partition("IF NOT EXISTS")[2].split("(")[0].split()[0]
-
-
-# ── words ──
-
-
-def _said(place: LedgerServer, error: psycopg.Error) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]  # libpq's own advice is said better in `fix`
-    text = " ".join(line for line in lines if line and not line.startswith("Is the server")) or type(error).__name__
-    return place.without_secrets(text if text.endswith(".") else f"{text}.")
-
-
-def _problem(place: LedgerServer, error: psycopg.Error) -> StorageProblem | UsageProblem:
-    if isinstance(error, errors.DiskFull):
-        return DiskFull(
-            f"The disk of the server is full ({place}).",
-            "What was stored before is still there; the last step was not stored.",
-            "Free some space there and try again.",
-        )
-    if isinstance(error, errors.LockNotAvailable):
-        return StorageProblem(
-            f"The ledger of {place} is in use by another process.",
-            f"It stayed locked for {SESSION['lock_timeout']}.",
-            "Wait for the other cairn command to end, then try again.",
-        )
-    if isinstance(error, errors.InsufficientPrivilege):
-        grants = "USAGE ON SCHEMA, SELECT, INSERT, UPDATE, DELETE ON ALL TABLES and USAGE ON ALL SEQUENCES"
-        return StorageProblem(
-            f"This role may not use the ledger of {place}.",
-            _said(place, error),
-            f'GRANT {grants} IN SCHEMA "{place.schema}"   is what its owner has to give.',
-        )
-    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
-        return _gone(place, _said(place, error))
-    if isinstance(error, errors.ReadOnlySqlTransaction):
-        return StorageProblem(
-            f"The server of {place} only lets itself be read.",
-            "It may be the copy of another one.",
-            "Set engine.url to the one that is written to.",
-        )
-    if isinstance(error, psycopg.DataError) and "NUL" in str(error):
-        return UsageProblem("A text holds the character NUL, which the ledger's server cannot keep.")
-    return StorageProblem(f"The server refused a statement of Cairn's ({place}).", _said(place, error))
-
-
-def _gone(place: LedgerServer, why: str = "") -> StorageProblem:
-    return StorageProblem(
-        f"The ledger of {place} is not there any more, or not whole.",
-        why or f'The database has no schema "{place.schema}" with the ledger\'s tables.',
-        "Restore it from a backup. If nobody needs it any more, the next cairn command begins a new one.",
-    )
-
-
-def _unreachable(place: LedgerServer, why: str) -> StorageProblem:
-    return StorageProblem(
-        f"The ledger's server cannot be used ({place}).",
-        why,
-        "Check engine.url, and that the server runs; then try again.",
-    )
-
-
-def _unknown(place: LedgerServer, why: str) -> StorageProblem:
-    return StorageProblem(
-        f"The connection to {place} ended while a change was stored; whether it was is not known.",
-        why,
-        "cairn list   shows what the ledger has.",
-    )

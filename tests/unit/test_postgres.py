@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from cairn import postgres as server
+from cairn import postgres_connection as sessions
 from cairn.day_budget import DayBudget, NoRoom
 from cairn.errors import StorageProblem, UsageProblem
 from cairn.ledger_database import RETURN_SECONDS, opened
@@ -174,7 +175,7 @@ def test_a_part_that_failed_is_taken_back_by_itself(queue):
 
 
 def test_who_is_stopped_in_the_middle_of_a_change_stops_nobody_else_for_long(queue, place, monkeypatch):
-    monkeypatch.setitem(server.SESSION, "idle_in_transaction_session_timeout", "300ms")
+    monkeypatch.setitem(sessions.SESSION, "idle_in_transaction_session_timeout", "300ms")
     asleep = opened(place)
     began = threading.Event()
     turns = []
@@ -351,7 +352,7 @@ def test_a_watch_whose_line_is_cut_as_it_begins_begins_again(queue, line):
 
 
 def test_a_watch_whose_line_is_always_cut_as_it_begins_is_told_in_words(queue, line, monkeypatch):
-    monkeypatch.setattr(server, "FIRST_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "FIRST_SECONDS", 0.3)
     line.cut, line.sign, line.always = "before", b"LISTEN", True
 
     with pytest.raises(StorageProblem, match="server cannot be used"):
@@ -391,7 +392,7 @@ def test_a_beat_tells_nobody_and_a_wish_to_cancel_does(queue, place):
     ],
 )
 def test_an_address_that_leads_nowhere_is_told_without_its_password(url, words, monkeypatch):
-    monkeypatch.setattr(server, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(sessions, "FIRST_SECONDS", 0.1)
     with pytest.raises((StorageProblem, UsageProblem), match=words) as caught:
         opened(LedgerServer(url, "shop"))
 
