@@ -38,6 +38,7 @@ from cairn.task_owner import Owner
 
 PATIENCE_SECONDS = 90.0  # so long it may be without its process before the crew gives up
 REPEAT_SECONDS = 1.0  # what should be dispatched is said again, for what got lost meanwhile
+IDLE_SECONDS = 5.0  # instead, while nothing should be
 _FALSE_STARTS = 4  # of its process before it was ever there
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # before each further start of the process
 _END_SECONDS = 6.0
@@ -95,10 +96,17 @@ class DbosEngine:
         ready = self._ready(idle, without)
         room = len(self._held) + (idle if ready else 0)  # where nothing can come, nobody need look for it
         wanted = Wanted(ready, room, said.executors if said is not None else (), tuple(without))
-        if wanted != said or now - said_at >= REPEAT_SECONDS:
+        self._hand_back(len(self._offers) - idle)
+        if wanted != said or now - said_at >= (REPEAT_SECONDS if ready else IDLE_SECONDS):
             wanted = replace(wanted, executors=self._living())
             self._said = now, wanted
             self._say(wanted)
+
+    def _hand_back(self, surplus: int) -> None:
+        """Offers that no worker here is free for are for others, not for whoever here is free next."""
+        for _ in range(surplus):
+            offer = self._offers.pop()
+            self._say(Done(offer.task, offer.attempt))
 
     def claim(self, owner: Owner, without: Sequence[str] = ()) -> Task | None:
         """The first of those that DBOS offered which the ledger lets start."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from dbos import DBOS, DBOSClient, Queue, Serializer, WorkflowStatus
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, Engine, event, or_
 from sqlalchemy.exc import ProgrammingError
 
 from cairn.engines.dbos_messages import (
@@ -38,10 +38,12 @@ from cairn.message_lines import to_line
 APPLICATION = "cairn"
 VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more
 WORKFLOW = "run_task"
-POLL_SECONDS = 0.02  # asks the database only where there is a free worker, and a task for it
+POLL_SECONDS = 0.02  # between looks for work, where there is a free worker, and a task that others dispatch
 CALM_SECONDS = 0.1  # instead, once it has asked in vain for a while
 VAIN_SECONDS = 1.0
-REPEAT_SECONDS = 1.0
+_AT_ONCE_SECONDS = 0.001  # DBOS waits before each look; here it is awaited whether there is one to make
+_NEVER_SECONDS = 86_400.0
+_COMING_SECONDS = 5.0  # from a dispatch's row to its thread
 CLEAN_SECONDS = 10.0
 KEPT_SECONDS = 120.0  # longer than the minute in which starts are counted
 _CONNECTIONS = 3
@@ -70,21 +72,24 @@ class _Hands:
 
     def __init__(self, tell: Callable[[Message], None]) -> None:
         self._tell = tell
-        self._turn = threading.Lock()
+        self._turn = threading.Condition()
         self._waiting: dict[tuple[str, int], threading.Event] = {}
+        self._coming: dict[str, float] = {}  # workflows whose row is this process's, and whose thread is not there yet
         self.answers = threading.Event()  # the database does; what ends while it does not would be stuck
         self.room = 0
         self.without: tuple[str, ...] = ()
         self.stopped = False
-        self._stirred = 0.0  # when something last came, or was expected to
+        self._is_stirred = False
+        self._stirred = self._looked = 0.0  # when something last came, or was expected to; when it was looked for
 
-    def wait(self, task: str, attempt: int) -> None:
+    def wait(self, workflow: str, task: str, attempt: int) -> None:
         over = threading.Event()
         with self._turn:
+            self._coming.pop(workflow, None)
             if (task, attempt) in self._waiting or self.stopped:
                 return
             self._waiting[task, attempt] = over
-        self.stir()
+            self._stirred = time.monotonic()
         self._tell(Offered(task, attempt))
         over.wait()
         self.answers.wait()
@@ -92,18 +97,68 @@ class _Hands:
             del self._waiting[task, attempt]
 
     def end(self, task: str, attempt: int) -> None:
+        """Its place is free at once: DBOS writes its end while the next one comes."""
         with self._turn:
             over = self._waiting.get((task, attempt))
-        if over is not None:
-            over.set()
+            if over is not None:
+                over.set()
+                self._stir()
+
+    def want(self, wanted: Wanted) -> None:
+        """As the crew says it, from now on."""
+        with self._turn:
+            more = wanted.room > self.room
+            self.without, self.room, self.stopped = wanted.without, wanted.room, not wanted.executors
+            if more:
+                self._stir()
 
     def stir(self) -> None:
-        self._stirred = time.monotonic()
+        """There is something to look for now."""
+        with self._turn:
+            self._stir()
+
+    def _stir(self) -> None:
+        self._is_stirred, self._stirred = True, time.monotonic()
+        self._turn.notify_all()
+
+    def await_look(self) -> None:
+        """Returns when there may be a dispatch for a worker that is free; of idle workers it asks nothing at all."""
+        with self._turn:
+            while True:
+                left = self._until_look()
+                if left <= 0.0:
+                    break
+                self._turn.wait(left)
+            self._is_stirred, self._looked = False, time.monotonic()
+
+    def _until_look(self) -> float:
+        if self.room <= self._count():
+            return _NEVER_SECONDS
+        now = time.monotonic()
+        patience = POLL_SECONDS if now - self._stirred < VAIN_SECONDS else CALM_SECONDS
+        return 0.0 if self._is_stirred else self._looked + patience - now
+
+    def comes(self, workflows: Iterable[str]) -> None:
+        """Their rows are this process's."""
+        with self._turn:
+            self._coming |= dict.fromkeys(workflows, time.monotonic())
 
     @property
-    def patience(self) -> float:
-        """How long until the next look for work."""
-        return POLL_SECONDS if time.monotonic() - self._stirred < VAIN_SECONDS else CALM_SECONDS
+    def count(self) -> int:
+        """The places that are taken."""
+        with self._turn:
+            return self._count()
+
+    def _count(self) -> int:
+        since = time.monotonic() - _COMING_SECONDS
+        self._coming = {each: at for each, at in self._coming.items() if at > since}
+        return len(self._coming) + sum(not over.is_set() for over in self._waiting.values())
+
+    def has(self, workflow: str) -> bool:
+        """True for a dispatch that waits here, or comes."""
+        task, _, attempt = workflow.rpartition(":")
+        with self._turn:
+            return workflow in self._coming or (task.rpartition(":")[2], int(attempt)) in self._waiting
 
     def end_all(self) -> None:
         with self._turn:
@@ -199,7 +254,13 @@ class _Sweeper:
         before = datetime.fromtimestamp(time.time() - KEPT_SECONDS, UTC).isoformat()
         self._delete(self._list(queue_name=self._queue, status=_ENDED, completed_before=before, limit=_AT_ONCE))
         begun = self._list(queue_name=self._queue, status="PENDING")
-        self._delete([each for each in begun if not _is_live(each, living)])
+        self._delete([each for each in begun if not _is_live(each, living) or self._is_lost(each)])
+
+    def _is_lost(self, workflow: WorkflowStatus) -> bool:
+        """One that ended here, and a server that broke down forgot it."""
+        since = (time.time() - CLEAN_SECONDS) * 1000
+        mine = workflow.executor_id == self._executor and (workflow.updated_at or 0) < since
+        return mine and not self._hands.has(workflow.workflow_id)
 
     def _list(self, **which: Any) -> list[WorkflowStatus]:
         return self._client.list_workflows(load_input=False, load_output=False, **which)
@@ -240,10 +301,12 @@ def _launch(setup: Setup, hands: _Hands) -> None:
 
     @DBOS.workflow(name=WORKFLOW)
     def _run_task(task: str, attempt: int) -> None:
-        hands.wait(task, attempt)
+        hands.wait(f"{setup.queue}:{task}:{attempt}", task, attempt)
 
     DBOS.listen_queues([setup.queue])
+    instance._registry.get_internal_queue()._polling_interval_sec = _NEVER_SECONDS  # noqa: SLF001 - nothing is in it
     DBOS.launch()
+    instance._background_jobs_stop_event.set()  # noqa: SLF001 - for delays and time limits, which the ledger has
     starts = setup.starts_per_minute
     queue = DBOS.register_queue(
         setup.queue,
@@ -261,14 +324,28 @@ def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
     """DBOS keeps one `worker_concurrency` for all processes of a queue; each crew has workers of its own number.
 
     It reads the queue anew before each look for work. This reading is answered here, with the room there is and without
-    asking the database. So a crew whose workers are busy, or which the ledger has no task for, asks nothing at all.
+    asking the database, and not before there is something to look for. So a crew whose workers are busy, or which the
+    ledger has no task for, asks nothing at all. What runs is counted here too: a dispatch that has ended, and whose end
+    is being written, takes no place any more, and one that is about to come does.
     """
+    database, claims = instance._sys_db, instance._sys_db.start_queued_workflows  # noqa: SLF001
 
     def get_queue(name: str, **_how: object) -> Queue | None:
-        queue._worker_concurrency, queue._polling_interval_sec = hands.room, hands.patience  # noqa: SLF001
-        return queue if name == queue.name else None
+        if name != queue.name:
+            return None
+        hands.await_look()
+        queue._worker_concurrency, queue._polling_interval_sec = hands.room, _AT_ONCE_SECONDS  # noqa: SLF001
+        return queue
 
-    instance._sys_db.get_queue = get_queue  # type: ignore[method-assign]  # noqa: SLF001
+    def start_queued_workflows(*which: Any, **how: Any) -> Any:
+        found = claims(*which, **how)
+        hands.comes(found[0])
+        return found
+
+    database.get_queue = get_queue  # type: ignore[method-assign]
+    database.list_queues = lambda **_how: [queue]  # type: ignore[method-assign]
+    database.start_queued_workflows = start_queued_workflows  # type: ignore[method-assign]
+    instance._active_workflows_set.count_for_queue = lambda queue_name: hands.count  # type: ignore  # noqa: SLF001, ARG005, PGH003
 
 
 def _left_to_others(instance: DBOS, hands: _Hands) -> None:
@@ -287,6 +364,14 @@ def _left_to_others(instance: DBOS, hands: _Hands) -> None:
 def _needs(models: Iterable[str]) -> str:
     """Each name between the same marks, so that it is found whole."""
     return "".join(f"\n{model}\n" for model in models)
+
+
+def _spare_the_disk(connection: Any, _record: object) -> None:
+    """Commits here do not wait for it. A server that breaks down loses the last dispatches; they are made anew."""
+    cursor = connection.cursor()
+    cursor.execute("SET synchronous_commit TO off")
+    cursor.close()
+    connection.commit()
 
 
 def _silence() -> None:
@@ -333,6 +418,7 @@ def main() -> None:
     if not isinstance(setup, Setup):
         return
     _silence()
+    event.listen(Engine, "connect", _spare_the_disk)
     hands = _Hands(_tell)
     try:
         _launch(setup, hands)
@@ -345,7 +431,7 @@ def main() -> None:
     for line in commands:
         match from_line(line):
             case Wanted() as wanted:
-                hands.without, hands.room, hands.stopped = wanted.without, wanted.room, not wanted.executors
+                hands.want(wanted)
                 sweeper.want(wanted)
             case Done(task=task, attempt=attempt):
                 hands.end(task, attempt)
