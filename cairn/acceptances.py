@@ -6,14 +6,18 @@ killed command left belongs to its clone, whose next command settles it; another
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import re
 import secrets
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cairn.errors import Conflict
 from cairn.ledger_database import LedgerDatabase
@@ -21,6 +25,8 @@ from cairn.task import TaskStatus, require_move
 
 ACCEPT, UNDO = "accept", "undo"
 MARK = "clone"  # the name of the file with a clone's mark
+_LONGEST_MARKS = 65_536
+_MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +77,51 @@ def this_clone(root: Path, state: Path | None) -> str:
 
     The mark is made at the first call, and kept in `state`; without that, or where nothing can be kept, there is none.
     """
-    mark = "" if state is None else _kept_mark(state / MARK) or _new_mark(state / MARK)
+    mark = "" if state is None else _mark(state / MARK)
     shown = os.fsencode(root).decode("utf-8", "backslashreplace")  # a ledger keeps text
     return f"{socket.gethostname()}:{shown}" + (f"#{mark}" if mark else "")
 
 
-def _new_mark(path: Path) -> str:
-    """That of the first of several commands, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with suppress(OSError):
-        draft.write_text(secrets.token_hex(3), encoding="ascii")
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return _kept_mark(path)
+def _mark(path: Path) -> str:
+    """That of the first of several commands. A copy of the file, and another machine, get marks of their own in it."""
+    for mode in ("rb", "a+b"):
+        with suppress(OSError), open(path, mode, opener=_opened) as kept:
+            if mode != "rb":
+                fcntl.flock(kept, fcntl.LOCK_EX)
+                kept.seek(0)
+            mark = _own_mark(kept, may_add=mode != "rb")
+            if mark:
+                return mark
+    return ""
 
 
-def _kept_mark(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, ValueError):
+def _opened(path: str, flags: int) -> int:
+    """What came from elsewhere with the folder may be a link, or wait for a writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+
+
+def _own_mark(kept: BinaryIO, *, may_add: bool) -> str:
+    found = os.fstat(kept.fileno())
+    if not stat.S_ISREG(found.st_mode):
         return ""
-    return text if re.fullmatch("[0-9a-f]{6}", text) else ""
+    # A copy is another file. Its device has another number after a restart on some disks, so that it is left out.
+    witness = hashlib.sha256(f"{_machine()}:{found.st_ino}".encode()).hexdigest()[:12]
+    lines = kept.read(_LONGEST_MARKS).decode("ascii", "replace").splitlines()
+    marks = dict(line.split() for line in lines if re.fullmatch("[0-9a-f]{12} [0-9a-f]{6}", line))
+    if witness in marks or not may_add:
+        return marks.get(witness, "")
+    earlier = next((line for line in lines if re.fullmatch("[0-9a-f]{6}", line)), "")  # of a Cairn that had one alone
+    mark = earlier if earlier and not marks else secrets.token_hex(3)
+    kept.write(f"\n{witness} {mark}\n".encode())
+    return mark
+
+
+def _machine() -> str:
+    """The number that an installed system has, and copies of it should not; "" where there is none."""
+    for path in _MACHINE_IDS:
+        with suppress(OSError, ValueError):
+            return path.read_text(encoding="ascii").strip()
+    return ""
 
 
 def holding(database: LedgerDatabase, task_id: str) -> Acceptance | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import socket
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cairn import shared_operations
+from cairn import acceptances, shared_operations
 from cairn.acceptances import ACCEPT, HeldElsewhere, this_clone
 from cairn.errors import Conflict, IllegalMove, NotFound, StorageProblem
 from cairn.hunks import Selection
@@ -309,3 +312,46 @@ def test_two_machines_of_one_name_with_one_path_are_two_clones(tmp_path):
 
     assert names[0] == names[2] != names[1]
     assert names[0].startswith(f"{socket.gethostname()}:/srv/project#")
+
+
+def test_a_copied_folder_is_another_clone_and_a_moved_one_is_the_same(tmp_path, monkeypatch):
+    """As two machines have them: all under one name and one path."""
+
+    def name(where, machine="a"):
+        monkeypatch.setattr(acceptances, "_MACHINE_IDS", (tmp_path / machine,))
+        return this_clone(Path("/srv/project"), tmp_path / where)
+
+    for machine in ("a", "b"):
+        (tmp_path / machine).write_text(f"{machine}\n")
+    (tmp_path / "one").mkdir()
+    first = name("one")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    copy = name("copy")
+    (tmp_path / "one").rename(tmp_path / "moved")
+
+    assert (name("moved"), name("copy")) == (first, copy)
+    elsewhere = name("moved", "b")
+    assert (name("moved"), name("moved", "b")) == (first, elsewhere)
+    assert len({first, copy, elsewhere}) == 3
+
+
+def test_the_mark_of_an_earlier_cairn_stays_and_what_is_no_plain_file_is_left_alone(tmp_path):
+    for where in ("earlier", "link", "pipe"):
+        (tmp_path / where).mkdir()
+    (tmp_path / "earlier/clone").write_text("0123ab")
+    (tmp_path / "notes").write_text("mine\n")
+    (tmp_path / "link/clone").symlink_to(tmp_path / "notes")
+    os.mkfifo(tmp_path / "pipe/clone")
+
+    names = [this_clone(Path("/srv"), tmp_path / where) for where in ("earlier", "earlier", "link", "pipe")]
+
+    plain = f"{socket.gethostname()}:/srv"
+    assert names == [f"{plain}#0123ab", f"{plain}#0123ab", plain, plain]
+    assert (tmp_path / "notes").read_text() == "mine\n"
+
+
+def test_of_many_first_commands_all_have_one_mark(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(lambda _: this_clone(Path("/srv"), tmp_path), range(32)))
+
+    assert len(names) == 1
