@@ -74,6 +74,12 @@ class TakenOver(CairnError):
         )
 
 
+def attempt_of(file: TaskFile) -> int:
+    """The attempt that writes the file's journal now; 0 before the first one."""
+    attempt = file.kv_get(ATTEMPT_KEY)
+    return attempt if isinstance(attempt, int) else 0
+
+
 class Journal:
     """One task's record. Whatever it writes joins the file's open transaction, so it commits with a call's effect."""
 

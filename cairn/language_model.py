@@ -415,7 +415,8 @@ def _is_fresh(environ: Mapping[str, str]) -> bool:
     """True where `llm` was never set up: its own default then has no key. Spares a second of imports."""
     marks = ("default_model.txt", "keys.json", "aliases.json", "extra-openai-models.yaml")
     try:
-        set_up = any((_settings_folder(environ) / mark).exists() for mark in marks)
+        folder = _settings_folder(environ)
+        set_up = folder.exists() and any((folder / mark).exists() for mark in marks)
     except OSError:
         return False
     return not set_up and not environ.get("OPENAI_API_KEY")

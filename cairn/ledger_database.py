@@ -212,24 +212,47 @@ def _version(db: sqlite3.Connection) -> int:
 class LedgerTables:
     """What is kept in a ledger beside its tasks, over a connection of its own: the base of whatever keeps some.
 
-    `script` has the tables that it brings itself. Without a `clock` it goes by the one that all users share.
+    It is opened when it is first used: most tasks ask no model, and need none of it. `script` has the tables that it
+    brings itself. Without a `clock` it goes by the one that all users share.
     """
 
     def __init__(
         self, ledger: Path | LedgerPlace, *, script: str = "", clock: Callable[[], float] | None = None
     ) -> None:
-        self._db = opened(ledger, create=False)
-        self.clock = clock or self._db.now
-        if script:
-            try:
-                self._db.ensure(script)
-            except BaseException:
-                self._db.close()
-                raise
+        self._ledger = ledger
+        self._script = script
+        self._turn = threading.Lock()
+        self._opened: LedgerDatabase | None = None
+        self._is_closed = False
+        self.clock = clock or self._now
+
+    def _now(self) -> float:
+        return self._db.now()
+
+    @property
+    def _db(self) -> LedgerDatabase:
+        with self._turn:
+            if self._is_closed:
+                raise RuntimeError("the ledger was released")
+            if self._opened is None:
+                self._opened = self._with_tables(opened(self._ledger, create=False))
+            return self._opened
+
+    def _with_tables(self, database: LedgerDatabase) -> LedgerDatabase:
+        try:
+            if self._script:
+                database.ensure(self._script)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def close(self) -> None:
-        """Releases the ledger."""
-        self._db.close()
+        """Releases the ledger, if it was used; it cannot be used any more."""
+        with self._turn:
+            self._is_closed = True
+            if self._opened is not None:
+                self._opened.close()
 
     def __enter__(self) -> Self:
         return self

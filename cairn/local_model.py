@@ -62,6 +62,11 @@ def unavailable(environ: Mapping[str, str] = os.environ) -> str | None:
     return None if size == SIZE else f"its weights are damaged: {size:,} bytes, not {SIZE:,} ({_INSTALL})"
 
 
+def is_available(environ: Mapping[str, str] = os.environ) -> bool:
+    """True when nothing keeps it from being used. Asked for each task: without weights nothing else is looked for."""
+    return weights_path(environ).exists() and unavailable(environ) is None
+
+
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

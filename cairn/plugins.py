@@ -85,9 +85,9 @@ def text_model(origin: CodeOrigin, settings: Settings, environ: Mapping[str, str
     name = name or choose_model(settings.model, environ)
     if name is not None:
         return open_model(name, retry=settings.retry)
-    from cairn.local_model import LocalModel, unavailable
+    from cairn.local_model import LocalModel, is_available
 
-    return None if unavailable() else LocalModel()
+    return LocalModel() if is_available() else None
 
 
 def _from_model(origin: CodeOrigin, settings: Settings) -> CodeSource:

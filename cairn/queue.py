@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from cairn.ledger_place import LedgerFile, LedgerPlace
 from cairn.task import OPEN, CodeOrigin, Outcome, PutOff, Task, TaskStatus, Terms, new_id, require_move
 from cairn.task_holds import MISSING, PAUSES, SILENT_SECONDS, Pause, hold_in_words
 from cairn.task_owner import Owner
-from cairn.task_rows import COLUMNS, OF_ITS_LIFE, row_of, task_of
+from cairn.task_rows import COLUMNS, OF_ITS_LIFE, figures_of, row_of, task_of
 from cairn.wanted_tasks import Variants, Wanted
 
 LEASE_SECONDS = 30.0
@@ -466,13 +466,15 @@ class TaskQueue:
     def note_checks(self, task: Task, word: str) -> Task:
         """What the task's checks say together now; no move."""
         noted = replace(self.get(task.id), outcome=replace(self.get(task.id).outcome, checks=word))
-        self._change("UPDATE task SET outcome = ? WHERE id = ?", (json.dumps(asdict(noted.outcome)), task.id))
+        self._change("UPDATE task SET outcome = ? WHERE id = ?", (figures_of(noted.outcome), task.id))
         return noted
 
-    def finish(self, task: Task, status: TaskStatus, *, reason: str = "", outcome: Outcome) -> Task:
-        """A running task ends in `status`; refused (IllegalMove) when the attempt is no longer the current one."""
+    def finish(
+        self, task: Task, status: TaskStatus, *, reason: str = "", outcome: Outcome, at: float | None = None
+    ) -> Task:
+        """A running task ends in `status`, now or a moment ago; IllegalMove when another attempt has begun since."""
         require_move(task.id, TaskStatus.RUNNING, status)
-        now, result = self.clock(), json.dumps(asdict(outcome))
+        now, result = self.clock() if at is None else at, figures_of(outcome)
         row = self._change(
             f"""UPDATE task SET status = ?, reason = ?, finished_at = ?, changed_at = ?, outcome = ?,
                                 waits_for = '', owner = NULL, lease_until = NULL

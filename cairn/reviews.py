@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cairn.acceptable_changes import AcceptableChanges
 from cairn.changes import ChangeSet
 from cairn.dangerous_paths import dangers
@@ -67,6 +69,11 @@ class Reviews:
                 costs=_costs(work),
                 evidence=self._checks.evidence_in(work, task, whole),
             )
+
+    def moved(self, review: Review, task: Task) -> Review:
+        """The review of a task as it is since the ledger moved it; read again where a person would see more of it."""
+        sees_more = task.status in _MAY_ASK or task.status is TaskStatus.IN_REVIEW or review.accepted
+        return self.of(task) if sees_more or review.whole is None else replace(review, task=task)
 
 
 def _costs(work: Work) -> dict[int, StepCost]:

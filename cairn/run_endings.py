@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from cairn.checks import summary
 from cairn.errors import in_one_line
 from cairn.git_diff import stat
+from cairn.ledger_answer import Order
 from cairn.policy import AtLimitSetting
 from cairn.program import ExecutionResult, LimitReached
 from cairn.queue import TaskQueue
+from cairn.review import Review
 from cairn.reviews import Reviews
 from cairn.settings import Settings
 from cairn.task import Outcome, PutOff, Task, TaskStatus
@@ -20,6 +24,7 @@ from cairn.task_store import TaskStore
 from cairn.task_work import KeptWork
 from cairn.variant_groups import VariantGroups
 
+NOTHING_TO_CHANGE = "nothing to change"
 RELEASED = "its worker was stopped"  # why a run is cancelled whose task is to go on elsewhere
 
 
@@ -46,17 +51,20 @@ class RunEndings:
         self._moves = moves
         self._clock = clock
 
-    def judge(self, task: Task, result: ExecutionResult, seconds: float) -> Task:
+    def judge(self, task: Task, result: ExecutionResult, seconds: float) -> Review:
         """As `finish`, with what the result means for the task; a limit may be a question to its person."""
         status, reason = self._asking_at_limit(task, result) or verdict(result)
         return self.finish(task, status, reason, seconds)
 
-    def fail(self, task: Task, error: Exception, seconds: float) -> Task:
+    def fail(self, task: Task, error: Exception, seconds: float) -> Review:
         """As `finish`, of a run that an error ended."""
         return self.finish(task, TaskStatus.FAILED, in_one_line(error), seconds)
 
-    def finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Task:
-        """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once."""
+    def finish(self, task: Task, status: TaskStatus, reason: str, seconds: float) -> Review:
+        """The ledger gets the status and the figures a list shows; a task that changed nothing is closed at once.
+
+        Before, the task's file has them and is on the disk, so that no power cut leaves a review without its changes.
+        """
         review = self._reviews.of(task)
         figures = stat(review.changes)
         outcome = Outcome(
@@ -73,14 +81,24 @@ class RunEndings:
             estimated=review.spent.estimated,
             checks=summary(review.evidence.standings),
         )
-        finished = self._queue.finish(task, status, reason=reason, outcome=outcome)
-        if status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree:
-            finished = self._queue.move(finished, TaskStatus.ACCEPTED, reason="nothing to change")
-        elif status is TaskStatus.IN_REVIEW and self._queue.was_to_be_cancelled(task):
+        closed = status is TaskStatus.IN_REVIEW and not review.changes and review.claims.agree
+        after, why = (TaskStatus.ACCEPTED, NOTHING_TO_CHANGE) if closed else (status, reason)
+        now = self._queue.clock()
+        ended = replace(task, status=after, reason=why, outcome=outcome, finished_at=now, waits_for="")
+        self._store.note(ended)
+        move = partial(self._moved_to_end, task, status, reason, ended)
+        finished = self._queue.database.write(move, order=Order.BESIDE)
+        if status is TaskStatus.IN_REVIEW and not closed and self._queue.was_to_be_cancelled(task):
             instead = self._variants.accepted_instead_of(task)  # it ended before it heard of that
             finished = self._queue.move(finished, TaskStatus.REJECTED, reason=instead) if instead else finished
-        self._store.note(finished)
-        return finished
+        if (finished.status, finished.reason) != (ended.status, ended.reason):
+            self._store.note(finished)
+        return self._reviews.moved(review, finished)
+
+    def _moved_to_end(self, task: Task, status: TaskStatus, reason: str, ended: Task) -> Task:
+        """Inside a transaction: the ledger has it as the file has, by way of what its program came to."""
+        finished = self._queue.finish(task, status, reason=reason, outcome=ended.outcome, at=ended.finished_at)
+        return finished if ended.status is status else self._queue.move(finished, ended.status, reason=ended.reason)
 
     def stopped(self, task: Task, stop: BaseException, seconds: float) -> None:
         """It is cancelled, or queued again where only its worker was to stop."""

@@ -91,6 +91,10 @@ class Runs:
 
     async def run_here(self, task: Task, observe: Observer, *, patient: bool) -> Review:
         """As `run`, over the project's own files, whatever the task's base is."""
+        with self._conversations.file_stays_open(task):
+            return await self._run_together(task, observe, patient=patient)
+
+    async def _run_together(self, task: Task, observe: Observer, *, patient: bool) -> Review:
         import asyncio
 
         started = time.monotonic()
@@ -106,7 +110,7 @@ class Runs:
             raise
         if patient and (until := self._postponing.after_limit(task, result)) is not None:
             return self._reviews.of(self._moves.put_off(task, until))
-        return self._reviews.of(self._endings.judge(task, result, time.monotonic() - started))
+        return self._endings.judge(task, result, time.monotonic() - started)
 
 
 def _failed(entering: asyncio.Future[tuple[Project, Settings]]) -> bool:

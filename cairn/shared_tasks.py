@@ -11,7 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 
@@ -113,6 +113,10 @@ class SharedTasks:
         finally:
             file.close()
             self._put_away(work, publisher)
+
+    def together(self, task_id: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Each use is published, so each has a file of its own."""
+        return nullcontext()
 
     @contextmanager
     def creating(self, task: Task, *, base: Path) -> Iterator[TaskFile]:

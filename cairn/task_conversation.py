@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -69,6 +69,10 @@ class TaskConversations:
         self._checks = checks
         self._model_use = model_use
         self._clock = clock
+
+    def file_stays_open(self, task: Task) -> AbstractContextManager[None]:
+        """For a conversation and what is made of it at once: its file is opened once for all of that."""
+        return self._work.together(task)
 
     async def converse(self, task: Task, observe: Observer, *, patient: bool) -> ExecutionResult:
         """From the task's first program, or where its journal ends, until one submits or a limit ends it."""

@@ -307,6 +307,18 @@ class TaskFile:
             self.rows("PRAGMA synchronous = NORMAL")
             self._stays_open = False
 
+    def to_disk(self) -> None:
+        """What was committed is in the file itself, and outlasts a power cut as far as the disk is honest.
+
+        Waits for nobody: where somebody else just reads it, some may stay in its log. Not inside a transaction.
+        """
+        self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """True between the begin of a transaction and its end."""
+        return self._connection is not None and self._connection.in_transaction
+
     @property
     def is_published(self) -> bool:
         """True for a copy that counts only as far as it was published."""

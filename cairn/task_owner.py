@@ -26,7 +26,7 @@ class Owner:
     @classmethod
     def this_process(cls) -> Owner:
         """The process that asks."""
-        return cls.of(os.getpid())
+        return _this_process(os.getpid())
 
     @classmethod
     def of(cls, pid: int) -> Owner:
@@ -67,6 +67,12 @@ class Owner:
         except PermissionError:
             pass
         return self.born != _born(self.pid) or _is_dead(self.pid)
+
+
+@cache
+def _this_process(pid: int) -> Owner:
+    """By its number, which another process that it forks has not got."""
+    return Owner.of(pid)
 
 
 @cache

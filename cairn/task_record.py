@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,8 +36,14 @@ def keep_surroundings(file: TaskFile, found: Surroundings) -> None:
 
 def keep_task(file: TaskFile, task: Task) -> None:
     """The file knows whose it is; the last call counts."""
-    origin = replace(task.origin, parameters=dict(task.origin.parameters))
-    file.kv_set(KEY, asdict(replace(task, origin=origin, options=dict(task.options))))
+    origin = {**_plain(task.origin), "parameters": dict(task.origin.parameters)}
+    parts = {"origin": origin, "outcome": _plain(task.outcome), "terms": _plain(task.terms)}
+    file.kv_set(KEY, {**_plain(task), **parts, "options": dict(task.options)})
+
+
+def _plain(value: CodeOrigin | Outcome | Terms | Task) -> dict[str, Any]:
+    """As `asdict`, but no copy of each text in it."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def kept_task(file: TaskFile) -> Task | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from cairn.task import CodeOrigin, Outcome, Task, TaskStatus, Terms
@@ -25,7 +25,7 @@ def row_of(task: Task) -> tuple[object, ...]:
     return (
         task.id, task.request, origin.source, origin.name, origin.program, json.dumps(dict(origin.parameters)),
         task.status, task.reason, task.attempt, task.created_at, task.started_at, task.finished_at, task.retry_of,
-        json.dumps(asdict(task.outcome)), json.dumps(dict(task.options)),
+        figures_of(task.outcome), json.dumps(dict(task.options)),
         terms.priority, terms.not_before, terms.deadline, terms.key, terms.max_attempts, json.dumps(terms.tags),
         int(terms.accepts), task.model, task.in_vain, task.waits_for, terms.group, task.base,
     )  # fmt: skip
@@ -48,6 +48,11 @@ def task_of(row: Sequence[Any]) -> Task:
     )  # fmt: skip
 
 
+def figures_of(outcome: Outcome) -> str:
+    """What the column of its name has; without the copies that `asdict` makes of each figure."""
+    return json.dumps({name: getattr(outcome, name) for name in _FIGURES})
+
+
 def _outcome(kept: Mapping[str, Any]) -> Outcome:
     return Outcome(**{key: value for key, value in kept.items() if key in _FIGURES})
 
@@ -58,5 +63,5 @@ def _texts(kept: str) -> tuple[str, ...]:
 
 _STATUSES: Mapping[str, TaskStatus] = {str(status): status for status in TaskStatus}
 _NOTHING_YET = Outcome()  # of ten thousand queued tasks each has this one, so it is parsed once
-_NOTHING_YET_TEXT = json.dumps(asdict(_NOTHING_YET))
-_FIGURES = frozenset(each.name for each in fields(Outcome))
+_FIGURES = tuple(each.name for each in fields(Outcome))
+_NOTHING_YET_TEXT = figures_of(_NOTHING_YET)

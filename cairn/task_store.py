@@ -6,13 +6,15 @@ A task's file is read by whoever looks at the task, and written by one at a time
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cairn.errors import CairnError, DamagedFile, StorageProblem
+from cairn.journal import attempt_of
 from cairn.sqlite_file import COMPANIONS, translate_errors
 from cairn.task import Task
 from cairn.task_file import TaskFile, remove_task_file
@@ -56,6 +58,10 @@ class TaskStore(Protocol):
         """
         ...
 
+    def together(self, task_id: str) -> AbstractContextManager[None]:
+        """What opens the task's file inside, once after the other, may get the same open file each time."""
+        ...
+
     def creating(self, task: Task, *, base: Path) -> AbstractContextManager[TaskFile]:
         """A new file for a task that the ledger does not have yet. Raises StorageProblem if there is one."""
         ...
@@ -65,7 +71,10 @@ class TaskStore(Protocol):
         ...
 
     def note(self, task: Task) -> None:
-        """The ledger moved the task; its file remembers that, as far as it has to. Raises nothing."""
+        """The ledger moved the task, or will; its file remembers that, as far as it has to, and is on the disk then.
+
+        Nothing is written where a later attempt has the file. Raises nothing.
+        """
         ...
 
     def remembered(self, task_id: str) -> Task | None:
@@ -89,6 +98,46 @@ class TaskStore(Protocol):
         ...
 
 
+class _SharedFile:
+    """One open file for those who use it by turns. Who comes while it is used opens another one."""
+
+    def __init__(self) -> None:
+        self._file: TaskFile | None = None
+        self._turn = threading.Lock()
+        self._over = False
+
+    @contextmanager
+    def used(self, opened: Callable[[], TaskFile]) -> Iterator[TaskFile]:
+        """The file; `opened` now if it is not open yet."""
+        if not self._turn.acquire(blocking=False):
+            with opened() as another:
+                yield another
+            return
+        try:
+            if self._file is not None and self._file.read_only:
+                self._close()
+            file = self._file = self._file or opened()
+            yield file
+        finally:
+            if self._over or (self._file is not None and self._file.is_in_transaction):
+                self._close()
+            self._turn.release()
+
+    def end(self) -> None:
+        """Closed now, or by whoever uses it yet."""
+        self._over = True
+        if self._turn.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._turn.release()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
 class LocalTasks:
     """One file per task in a folder of this machine, `ID.db`, which every process opens as it is."""
 
@@ -96,6 +145,7 @@ class LocalTasks:
         """`prepare` makes the folder, before the first file is made in it."""
         self._folder = folder
         self._prepare = prepare
+        self._together: dict[str, _SharedFile] = {}
 
     def exists(self, task_id: str) -> bool:
         """A look at the folder."""
@@ -105,8 +155,11 @@ class LocalTasks:
         """The file itself."""
         return self._folder / f"{task_id}.db"
 
-    def reading(self, task_id: str) -> TaskFile:
+    def reading(self, task_id: str) -> AbstractContextManager[TaskFile]:
         """It shows what a run writes meanwhile; where nothing can be written, what was there when it was opened."""
+        return self._opened(task_id, lambda: self._read(task_id))
+
+    def _read(self, task_id: str) -> TaskFile:
         path = self.path(task_id)
         try:
             return TaskFile.open(path)
@@ -115,12 +168,33 @@ class LocalTasks:
         except StorageProblem:
             return TaskFile.open(path, read_only=True)
 
-    def writing(self, task: Task, *, base: Path | None = None) -> TaskFile:
+    def writing(self, task: Task, *, base: Path | None = None) -> AbstractContextManager[TaskFile]:
         """The journal in the file itself tells who may still write it (`Journal.hold`)."""
-        path = self.path(task.id)
-        if base is not None and not path.exists():
-            return TaskFile.create(path, base=base)
-        return TaskFile.open(path)
+
+        def made_or_opened() -> TaskFile:
+            path = self.path(task.id)
+            if base is not None and not path.exists():
+                return TaskFile.create(path, base=base)
+            return TaskFile.open(path)
+
+        return self._opened(task.id, made_or_opened)
+
+    def _opened(self, task_id: str, opened: Callable[[], TaskFile]) -> AbstractContextManager[TaskFile]:
+        shared = self._together.get(task_id)
+        return opened() if shared is None else shared.used(opened)
+
+    @contextmanager
+    def together(self, task_id: str) -> Iterator[None]:
+        """Opening and closing a file takes longer than most of what is done with it."""
+        if task_id in self._together:
+            yield
+            return
+        shared = self._together[task_id] = _SharedFile()
+        try:
+            yield
+        finally:
+            del self._together[task_id]
+            shared.end()
 
     def creating(self, task: Task, *, base: Path) -> TaskFile:
         """It is there at once."""
@@ -135,8 +209,11 @@ class LocalTasks:
         """A file that cannot be written now is no reason to lose a move that the ledger has."""
         with suppress(CairnError):
             if self.exists(task.id):
-                with TaskFile.open(self.path(task.id)) as file:
-                    keep_task(file, task)
+                with self.writing(task) as file:
+                    with file.transaction():
+                        if attempt_of(file) <= task.attempt:
+                            keep_task(file, task)
+                    file.to_disk()
 
     def remembered(self, task_id: str) -> Task | None:
         """None too for a file that was renamed."""

@@ -174,6 +174,21 @@ class TaskStoreContract:
             assert [answer.text for answer in Journal(early).kept_answers()][:1] == ["one"]
         assert kept(other) == ["one", "two"]
 
+    def test_what_uses_the_file_together_sees_and_leaves_the_same(self, tmp_path: Path) -> None:
+        store, other = self.start(tmp_path)
+        with store.together(TASK.id):
+            with store.writing(TASK, base=tmp_path) as file:
+                keep(file, "one")
+                with store.reading(TASK.id) as beside:
+                    assert beside is not file
+                    assert [answer.text for answer in Journal(beside).kept_answers()] == ["one"]
+            with store.writing(TASK) as file:
+                keep(file, "two")
+            with store.together(TASK.id):
+                assert kept(store) == ["one", "two"]
+            assert kept(other) == ["one", "two"]
+        assert (kept(store), kept(other)) == (["one", "two"],) * 2
+
     # ── by turns ──
 
     def test_the_next_one_goes_on_where_the_last_one_was(self, tmp_path: Path) -> None:

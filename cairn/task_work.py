@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,10 @@ class KeptWork:
             limit = self._settings.with_options(task.options).limits.file_bytes
             overlay = AgentFSOverlay(file, self._root, file_bytes=limit)
             yield Work(file, overlay, Journal(file, self._clock))
+
+    def together(self, task: Task) -> AbstractContextManager[None]:
+        """What opens the task's file inside, once after the other, may get the same open file each time."""
+        return self._store.together(task.id)
 
     def exists(self, task: Task) -> bool:
         """True when the task has a file: one that never ran may have none."""

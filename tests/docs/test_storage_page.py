@@ -50,8 +50,8 @@ def made(path):
 def files(tmp_path):
     TaskFile.create(tmp_path / "task.db", base=tmp_path).close()
     TaskQueue(tmp_path / "ledger.db").close()
-    DayBudget(tmp_path / "ledger.db", Ceilings()).close()
-    Fleet(tmp_path / "ledger.db").close()
+    with DayBudget(tmp_path / "ledger.db", Ceilings()) as day, Fleet(tmp_path / "ledger.db") as fleet:
+        day.today(), fleet.crews()  # each brings its table when it is first used
     with OperationLog.opened(tmp_path / "operations.db"):
         pass
     return tmp_path
