@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -25,6 +23,7 @@ from cairn.errors import CairnError, IllegalMove, Interrupted, StorageProblem
 from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
 from cairn.ledger_watch import LedgerWatch
 from cairn.message_lines import to_line
+from cairn.prepared_process import PipedProcess, PipedProcesses
 from cairn.task import Task, TaskStatus
 from cairn.task_owner import Owner
 from cairn.wanted_tasks import Variants, Wanted
@@ -43,11 +42,10 @@ FALSE_STARTS = 3  # workers in a row that end before they are ready
 _READ_BYTES = 65_536
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Member:
-    process: subprocess.Popen[bytes]
-    answers: int
-    owner: Owner
+    process: PipedProcess
+    owner: Owner = field(init=False)  # from when it is ready
     ready: bool = False
     task: Task | None = None
     heard: bytes = b""
@@ -88,7 +86,6 @@ class Crew:
         self._queue = orchestrator.queue
         self._size = size
         self._tell = tell
-        self._verbose = verbose
         self._variants = variants
         self._at_once = orchestrator.settings.budget.tasks_at_once
         self._fleet = Fleet(self._queue.place)
@@ -96,8 +93,9 @@ class Crew:
         self._id, self._started = f"{Owner.this_process()}:{os.urandom(4).hex()}", self._fleet.now()
         self._said: tuple[float, SeenCrew | None] = (0.0, None)
         self._signals_to_stop = 1 if variants else 2
+        self._processes = PipedProcesses("cairn.crew_member", str(orchestrator.project.root), str(int(verbose)))
         self._members: list[_Member] = []
-        self._false_starts = 0
+        self._false_starts: set[int | None] = set()
         self._signals = 0
         self._looked = time.monotonic()  # when the ledger was last looked after, and what the clock said then
         self._clock = time.time()
@@ -115,6 +113,7 @@ class Crew:
         with (
             LedgerWatch(self._queue.place) as watch,
             closing(self._fleet),
+            closing(self._processes),
             self._hearing_signals(watch),
             closing(self._engine),
         ):
@@ -172,7 +171,7 @@ class Crew:
         said_at, said = self._said
         now = SeenCrew(
             self._id, Owner.this_process(), __version__, self._engine.name, self._engine.executor, self._size,
-            tuple(member.owner for member in self._members), bool(self._signals), self._started,
+            tuple(member.owner for member in self._members if member.ready), bool(self._signals), self._started,
         )  # fmt: skip
         if now != said or time.monotonic() - said_at >= BEAT_SECONDS:
             self._fleet.beat(now)
@@ -210,30 +209,12 @@ class Crew:
     # ── the processes ──
 
     def _start(self, watch: LedgerWatch) -> _Member:
-        answers, theirs = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
-        root = self._orchestrator.project.root
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cairn.crew_member", str(theirs), str(root), str(int(self._verbose))],
-                stdin=subprocess.PIPE,
-                stdout=sys.stderr.fileno(),  # whatever a plug-in prints is no data
-                pass_fds=(theirs,),
-                start_new_session=True,  # Ctrl-C is for the crew, which tells each what to do
-            )
-        except BaseException:
-            os.close(answers)
-            raise
-        finally:
-            os.close(theirs)
-        member = _Member(process, answers, Owner.of(process.pid))
-        watch.selector.register(answers, 1, member)
+        member = _Member(self._processes.start())
+        watch.selector.register(member.process.answers, 1, member)
         return member
 
     def _send(self, member: _Member, message: Message) -> None:
-        with suppress(BrokenPipeError):  # it died; what it had is taken from it when its other pipe ends
-            if member.process.stdin is not None:
-                member.process.stdin.write(to_line(message))
-                member.process.stdin.flush()
+        member.process.say(to_line(message))  # if it died, what it had is taken from it when its answers end
 
     def _hear(self, watch: LedgerWatch, keys: list[selectors.SelectorKey]) -> None:
         for key in keys:
@@ -241,7 +222,7 @@ class Crew:
                 key.data()
                 continue
             member = key.data
-            data = os.read(member.answers, _READ_BYTES)
+            data = os.read(member.process.answers, _READ_BYTES)
             *lines, member.heard = (member.heard + data).split(b"\n")
             for line in lines:
                 self._heard(member, from_line(line))
@@ -250,9 +231,9 @@ class Crew:
 
     def _heard(self, member: _Member, message: Message) -> None:
         match message:
-            case Ready():
-                member.ready = True
-                self._false_starts = 0
+            case Ready(pid=pid):
+                member.owner, member.ready = Owner.of(pid), True
+                self._false_starts.clear()
             case Told(task=task, text=text):
                 self._tell(task, text)
             case TaskEnded():
@@ -276,19 +257,15 @@ class Crew:
 
     def _bury(self, watch: LedgerWatch, member: _Member) -> None:
         """A worker ended. What it ran goes on elsewhere, unless it ended its worker too often."""
-        watch.selector.unregister(member.answers)
-        os.close(member.answers)
+        watch.selector.unregister(member.process.answers)
         self._members.remove(member)
-        if member.process.stdin is not None:
-            with suppress(BrokenPipeError):
-                member.process.stdin.close()
-        code = member.process.wait()
+        code = member.process.bury()
         if member.task is not None:
             self._take_back(member.task, _cause(code))
             self._is_free(member)
         elif not member.ready and not self._signals:
-            self._false_starts += 1
-            if self._false_starts >= FALSE_STARTS:
+            self._false_starts.add(member.process.blamed)
+            if len(self._false_starts) >= FALSE_STARTS:
                 raise CairnError(
                     f"The worker processes do not start: {_cause(code)}.",
                     "What they said stands above.",
@@ -310,9 +287,7 @@ class Crew:
         self._engine.stop()
         for member in self._members:
             self._send(member, StopNow())
-            if member.process.stdin is not None:
-                with suppress(BrokenPipeError):
-                    member.process.stdin.close()
+            member.process.hang_up()
         deadline = time.monotonic() + STOP_SECONDS
         while self._members:
             left = deadline - time.monotonic()
@@ -370,7 +345,9 @@ class Crew:
         return self._asking_since is not None and time.monotonic() - self._asking_since > STUCK_SECONDS
 
 
-def _cause(code: int) -> str:
+def _cause(code: int | None) -> str:
+    if code is None:
+        return "its worker ended, and nobody saw how"
     if code < 0:
         with suppress(ValueError):
             return f"its worker was ended by {signal.Signals(-code).name}"

@@ -21,6 +21,7 @@ from cairn.errors import CairnError, IllegalMove
 from cairn.journal import TakenOver
 from cairn.message_lines import to_line
 from cairn.orchestrator import Orchestrator
+from cairn.prepared_process import answering, end_now
 from cairn.progress_lines import ProgressLines
 from cairn.project import Project
 from cairn.review import Review
@@ -51,7 +52,7 @@ class CrewMember:
     async def serve(self, commands: asyncio.StreamReader) -> None:
         """Until it is told to stop, or nobody is there to tell it anything."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, commands.feed_eof)
-        self.tell(Ready())
+        self.tell(Ready(os.getpid()))
         while line := await commands.readline():
             message = from_line(line)
             if not isinstance(message, RunTask):
@@ -110,31 +111,41 @@ class CrewMember:
         return TaskEnded(task.id, task.status, reason, changes, seconds, lost)
 
 
-def _load_what_tasks_need() -> None:
+def _load_what_tasks_need(root: Path) -> None:
     """Before the first task comes, so that it need not wait for it; models are loaded by the first that needs one."""
+    import cairn.base_verdicts
+    import cairn.check_runs
     import cairn.code_generator
+    import cairn.docstring_draft
     import cairn.executor
     import cairn.external_functions
-    import cairn.task_dumps  # noqa: F401
+    import cairn.local_model
+    import cairn.metered_model
+    import cairn.plugins
+    import cairn.task_dumps
 
     with suppress(ImportError):  # the task that needs it says so
         import pydantic_monty  # noqa: F401
+    with suppress(CairnError):  # the worker says so
+        if Settings.load(root, os.environ).engine.url:
+            import cairn.postgres
+            import cairn.shared_tasks  # noqa: F401
 
 
 async def _serve(root: Path, answers: int, *, verbose: bool) -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    _load_what_tasks_need()
     with Orchestrator.open(Project.find(root, exact=True), Settings.load(root, os.environ)) as orchestrator:
         await CrewMember(orchestrator, answers, verbose=verbose).serve(commands)
 
 
 def main() -> None:
-    """`python -m cairn.crew_member ANSWERS ROOT VERBOSE`: for `cairn work` alone."""
-    answers, root, verbose = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "1"
-    os.set_inheritable(answers, False)
+    """`python -m cairn.crew_member ROOT VERBOSE`, and what `answering` takes: for `cairn work` alone."""
+    root, verbose = Path(sys.argv[1]), sys.argv[2] == "1"
+    answers = answering(partial(_load_what_tasks_need, root))
     asyncio.run(_serve(root, answers, verbose=verbose))
+    end_now()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ class StopNow:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From a worker: everything is loaded; the first task would start at once."""
+    """From a worker, which tells its process number: everything is loaded; the first task would start at once."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)

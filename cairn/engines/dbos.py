@@ -1,20 +1,19 @@
 """The engine of many machines: dispatch by DBOS Transact on Postgres, in a process of its own beside the crew.
 
 The process is what DBOS needs: threads that wait for a lost database without end, a singleton for each process, and a
-hundred milliseconds of imports. The crew sees two pipes and can end it at any time.
+second of imports, which one prepared process makes for all that follow each other. The crew sees two pipes and can end
+it at any time.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
-from selectors import EVENT_READ, BaseSelector, DefaultSelector
+from selectors import EVENT_READ, BaseSelector
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -32,6 +31,7 @@ from cairn.engines.dbos_messages import (
 )
 from cairn.errors import CairnError
 from cairn.message_lines import to_line
+from cairn.prepared_process import PipedProcess, PipedProcesses
 from cairn.queue import TaskQueue
 from cairn.task import Task
 from cairn.task_owner import Owner
@@ -71,7 +71,8 @@ class DbosEngine:
         self._size = size
         self._living = living
         self._selector: BaseSelector | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes = _processes()
+        self._process: PipedProcess | None = None
         self._heard = b""
         self._up = self._was_up = self._stopped = False
         self._offers: deque[Offered] = deque()
@@ -141,16 +142,12 @@ class DbosEngine:
     def close(self) -> None:
         """Its process ends within seconds, or is killed."""
         self.stop()
-        if self._process is None:
-            return
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._bury()
+        if self._process is not None:
+            self._process.hang_up()
+            if not self._process.ends_within(_END_SECONDS):
+                self._process.kill()
+            self._bury()
+        self._processes.close()
 
     def _ready(self, idle: int, without: Sequence[str]) -> tuple[Ready, ...]:
         most = idle + self._size
@@ -164,11 +161,10 @@ class DbosEngine:
     def _start(self) -> None:
         self._starts += 1
         self.executor = f"{Owner.this_process()}:{uuid4().hex[:8]}"
-        process = _started()
-        self._process, self._heard, self._said = process, b"", (0.0, None)
-        if self._selector is not None and process.stdout is not None:
-            os.set_blocking(process.stdout.fileno(), False)
-            self._selector.register(process.stdout, EVENT_READ, self._hear)
+        self._process, self._heard, self._said = self._processes.start(), b"", (0.0, None)
+        os.set_blocking(self._process.answers, False)
+        if self._selector is not None:
+            self._selector.register(self._process.answers, EVENT_READ, self._hear)
         to = self._dispatch
         self._say(Setup(to.url, to.queue, self.executor, to.at_once, to.starts_per_minute))
 
@@ -187,13 +183,13 @@ class DbosEngine:
 
     def _say(self, message: Message) -> None:
         if self._process is not None:
-            _write(self._process, message)
+            self._process.say(to_line(message))  # if it died, its answers end, which tells
 
     def _hear(self) -> None:
-        if self._process is None or self._process.stdout is None:
+        if self._process is None:
             return
         try:
-            data = os.read(self._process.stdout.fileno(), _READ_BYTES)
+            data = os.read(self._process.answers, _READ_BYTES)
         except BlockingIOError:
             return
         *lines, self._heard = (self._heard + data).split(b"\n")
@@ -220,13 +216,9 @@ class DbosEngine:
         process, self._process = self._process, None
         if process is None:
             return
-        if self._selector is not None and process.stdout is not None:
-            self._selector.unregister(process.stdout)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        process.wait()
+        if self._selector is not None:
+            self._selector.unregister(process.answers)
+        process.bury()
         now = time.monotonic()
         self._down_since = now if self._up else self._down_since
         self._start_at = now + _PAUSES[min(self._starts, len(_PAUSES) - 1)]
@@ -254,12 +246,12 @@ def rights_needed(why: str, url: str) -> tuple[str, ...]:
 
 def trial(dispatch: Dispatch, seconds: float) -> str:
     """What keeps the engine from running here, found by starting it once; nothing if nothing does."""
-    with DefaultSelector() as selector:
-        process = _started()
+    with closing(_processes(forks=False)) as processes:
+        process = processes.start()
         try:
-            _write(process, Setup(dispatch.url, dispatch.queue, "trial", dispatch.at_once, dispatch.starts_per_minute))
-            selector.register(process.stdout or 0, EVENT_READ)
-            line = process.stdout.readline() if process.stdout is not None and selector.select(seconds) else b""
+            setup = Setup(dispatch.url, dispatch.queue, "trial", dispatch.at_once, dispatch.starts_per_minute)
+            process.say(to_line(setup))
+            line = process.hear_line(seconds)
             match from_line(line) if line else None:
                 case Up():
                     return ""
@@ -269,22 +261,11 @@ def trial(dispatch: Dispatch, seconds: float) -> str:
                     return "it does not answer"
         finally:
             process.kill()
-            process.communicate()
+            process.bury()
 
 
-def _started() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cairn.engines.dbos_process"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the crew
-    )  # fmt: skip
-
-
-def _write(process: subprocess.Popen[bytes], message: Message) -> None:
-    if process.stdin is not None:
-        with suppress(OSError, ValueError):  # it died; its other pipe tells
-            process.stdin.write(to_line(message))
-            process.stdin.flush()
+def _processes(*, forks: bool | None = None) -> PipedProcesses:
+    return PipedProcesses("cairn.engines.dbos_process", quiet=True, forks=forks)
 
 
 def _rank(priority: int) -> int:

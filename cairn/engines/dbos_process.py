@@ -34,6 +34,7 @@ from cairn.engines.dbos_messages import (
     from_line,
 )
 from cairn.message_lines import to_line
+from cairn.prepared_process import answering
 
 APPLICATION = "cairn"
 VERSION = "cairn-wf-1"  # only to be raised when dispatches of before must not be taken any more
@@ -413,6 +414,7 @@ def _end(hands: _Hands) -> NoReturn:
 
 def main() -> None:
     """Until its input ends: then the crew is gone, or wants it to go."""
+    os.dup2(answering(lambda: None), 1)
     commands = sys.stdin.buffer
     setup = from_line(commands.readline())
     if not isinstance(setup, Setup):

@@ -13,7 +13,7 @@ from cairn.message_lines import to_line
     [
         RunTask("bcdfgh", 3),
         StopNow(),
-        Ready(),
+        Ready(7),
         Told("bcdfgh", 'a line\nwith "another" one, \x1b and ü'),
         TaskEnded("bcdfgh", "in review", "", "1 file +1 -0", 1.5, lost=True),
     ],
