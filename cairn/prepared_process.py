@@ -48,9 +48,14 @@ class PipedProcess:
         self.answers = answers
 
     @property
+    def pid(self) -> int | None:
+        """None as long as there is none: it was asked for of a prepared process that still loads, or died loading."""
+        return self._process.pid
+
+    @property
     def blamed(self) -> int | None:
         """Which process it was that ended: itself, or the prepared one, before this one was made."""
-        return self._process.pid or (self._prepared.pid if self._prepared is not None else None)
+        return self.pid or (self._prepared.pid if self._prepared is not None else None)
 
     def say(self, line: bytes) -> None:
         """Nothing happens once it has ended, or nobody wants to talk to it any more."""
@@ -66,7 +71,7 @@ class PipedProcess:
 
     def kill(self) -> None:
         """For one whose answers have not ended. The prepared process is killed if it has not made this one yet."""
-        if self._process.pid is None and self._prepared is not None:
+        if self.pid is None and self._prepared is not None:
             self._prepared.kill()
         self._process.kill()
 
@@ -98,7 +103,7 @@ class PipedProcess:
         self.hang_up()
         os.close(self.answers)
         code = self._process.wait()
-        if code is None and self._process.pid is None and self._prepared is not None:
+        if code is None and self.pid is None and self._prepared is not None:
             return self._prepared.wait()
         return code
 
