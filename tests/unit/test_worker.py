@@ -16,10 +16,11 @@ from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator
 from cairn.progress import HeldBack
 from cairn.project import Project
-from cairn.queue import Owner, TaskQueue
+from cairn.queue import TaskQueue
 from cairn.run_parts import Parts
 from cairn.settings import Settings
 from cairn.task import CodeOrigin, PutOff, TaskStatus
+from cairn.task_owner import Owner
 from cairn.worker import ASKED, Worker
 
 ASKS = 'write_file("a.txt", ask_llm("?"))\nsubmit_result("x", ["a.txt"])\n'
