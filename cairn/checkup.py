@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
 from cairn.errors import CairnError, DamagedFile, StorageProblem
-from cairn.ledger_place import LedgerFile
+from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
 from cairn.project import Project
@@ -183,7 +183,7 @@ def _drafts() -> Finding:
 def _engine(settings: Settings) -> Finding:
     """Starts the server's engine once, as a crew would: whether it is installed, reached, and may make its tables."""
     from cairn.engines.chosen import dispatch_of, require_dbos
-    from cairn.ledger_place import LedgerServer, shown_address
+    from cairn.ledger_place import shown_address
 
     url = settings.engine.url
     if url is None:
@@ -218,7 +218,7 @@ def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
     with suppress(StorageProblem):
         ledger = LedgerFile(project.state / LEDGER, as_it_is=True)
         yield from _budget(ledger, settings)
-        yield from _pauses(ledger)
+        yield from _pauses(ledger if settings.engine.url is None else _on_server(project, settings))
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.state.parent)} is damaged", fix)
@@ -264,14 +264,26 @@ def _budget(ledger: LedgerFile, settings: Settings) -> Iterator[Finding]:
     yield Finding("budget", state, f"today {', '.join(part for part in parts if part)}", fix)
 
 
-def _pauses(ledger: LedgerFile) -> Iterator[Finding]:
-    """Models that are not asked now, and why."""
-    if not ledger.path.exists():
+def _pauses(ledger: LedgerPlace | None) -> Iterator[Finding]:
+    """Models that are not asked now, and those that no worker can ask, and why."""
+    if ledger is None or (isinstance(ledger, LedgerFile) and not ledger.path.exists()):
         return
     with TaskQueue(ledger) as queue:
         for pause in queue.pauses():
             fix = f"cairn resume --model {pause.model}   lets its tasks start again."
-            yield Finding("model", State.NOTE, pause.in_words(time.time()), fix)
+            yield Finding("model", State.NOTE, pause.in_words(queue.clock()), fix)
+        for lack in queue.missing().values():
+            yield Finding("model", State.NOTE, lack.of_its_tasks(), lack.ways_out[0])
+
+
+def _on_server(project: Project, settings: Settings) -> LedgerPlace | None:
+    """The project's ledger there; None where it cannot be named, which whoever works with it is told."""
+    from cairn.project_name import project_name
+
+    with suppress(CairnError):
+        name = project_name(project.root, project.state, settings.engine.project)
+        return LedgerServer(settings.engine.url or "", name)
+    return None
 
 
 def _of(limit: float | None) -> str:

@@ -17,14 +17,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cairn import __version__
-from cairn.crew_messages import Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line
+from cairn.crew_messages import Has, Lacks, Message, Ready, RunTask, StopNow, TaskEnded, Told, from_line
 from cairn.engines.chosen import chosen_engine
 from cairn.errors import CairnError, IllegalMove, Interrupted, StorageProblem
 from cairn.fleet import BEAT_SECONDS, Fleet, SeenCrew
+from cairn.lacks import Lack, Wants
+from cairn.language_model import settings_mark
 from cairn.ledger_watch import LedgerWatch
 from cairn.message_lines import to_line
+from cairn.model_lacks import CrewLacks
 from cairn.prepared_process import PipedProcess, PipedProcesses
 from cairn.task import Task, TaskStatus
+from cairn.task_holds import at
 from cairn.task_owner import Owner
 from cairn.wanted_tasks import Variants, Wanted
 
@@ -40,6 +44,7 @@ STUCK_SECONDS = 2.0  # in one look at the ledger, which takes milliseconds where
 STOP_SECONDS = 15.0  # a worker that was told to stop has so long to give its task back
 FALSE_STARTS = 3  # workers in a row that end before they are ready
 _READ_BYTES = 65_536
+_DONE = frozenset({TaskStatus.IN_REVIEW, TaskStatus.ACCEPTED, TaskStatus.REJECTED, TaskStatus.WAITING})
 
 
 @dataclass(slots=True, eq=False)
@@ -48,11 +53,13 @@ class _Member:
     owner: Owner = field(init=False)  # from when it is ready
     ready: bool = False
     task: Task | None = None
+    tries: frozenset[str] = frozenset()  # what its task needs and was lacking
+    leaves: bool = False  # with its task: what it has loaded of llm knows no more
     heard: bytes = b""
 
     @property
     def idle(self) -> bool:
-        return self.ready and self.task is None
+        return self.ready and self.task is None and not self.leaves
 
 
 @dataclass(slots=True)
@@ -91,6 +98,8 @@ class Crew:
         self._fleet = Fleet(self._queue.place)
         self._engine = chosen_engine(self._queue, orchestrator.settings, size, self._fleet, variants)
         self._id, self._started = f"{Owner.this_process()}:{os.urandom(4).hex()}", self._fleet.now()
+        pause_seconds = orchestrator.settings.retry.pause_seconds
+        self._lacks = CrewLacks(self._id, self._queue.database, self._queue.clock, pause_seconds, settings_mark)
         self._said: tuple[float, SeenCrew | None] = (0.0, None)
         self._signals_to_stop = 1 if variants else 2
         self._processes = PipedProcesses("cairn.crew_member", str(orchestrator.project.root), str(int(verbose)))
@@ -119,6 +128,8 @@ class Crew:
         ):
             try:
                 self._engine.open(watch.selector)
+                if self._variants is None:
+                    self._lacks.open(self._fleet.living())
                 while not self._step(watch, forever=forever):
                     patience = self._patience()
                     self._asking_since = None
@@ -152,7 +163,13 @@ class Crew:
         return (self._at_once is not None or self._engine.brings_later) and self._ready(1) > 0
 
     def _ready(self, most: int) -> int:
-        return self._queue.count_ready(most, self._variants)
+        return self._queue.count_ready(most, self._variants, self._without())
+
+    def _without(self) -> tuple[str, ...]:
+        """The models whose tasks it leaves to others now."""
+        if not self._lacks:
+            return ()
+        return self._lacks.shut({name for member in self._members if member.task for name in member.task.models})
 
     def _look_after_the_ledger(self) -> None:
         if time.monotonic() - self._looked < TICK_SECONDS:
@@ -163,6 +180,7 @@ class Crew:
         if abs((clock - self._clock) - since) > JUMP_SECONDS or since > AWAY_SECONDS:
             self._jumped = now  # a laptop woke up, or nobody reached the ledger: the living have yet to renew leases
         self._looked, self._clock = now, clock
+        self._lacks.look()
         for task in self._orchestrator.recovery.recover_abandoned(by_lease=now - self._jumped > SETTLE_SECONDS):
             self._tell(task.id, f"{task.status}: {task.reason}")
 
@@ -181,15 +199,15 @@ class Crew:
         """Gives tasks to idle workers, and starts further workers for what is left; True if there was something."""
         found = False
         idle = [member for member in self._members if member.idle]
-        self._engine.tend(len(idle))
+        self._engine.tend(len(idle), self._without())
         for member in idle:
-            task = self._engine.claim(member.owner)
+            task = self._engine.claim(member.owner, self._without())
             if task is None:
                 break
             found = True
-            member.task = task
+            member.task, member.tries = task, frozenset(self._lacks.tries(task.models))
             self._tell(task.id, f"started: {task.request}")
-            self._send(member, RunTask(task.id, task.attempt))
+            self._send(member, RunTask(task.id, task.attempt, tuple(member.tries)))
         waiting = sum(not member.ready or member.idle for member in self._members)
         missing = self._size - len(self._members)
         if missing > 0:
@@ -199,11 +217,14 @@ class Crew:
         return found
 
     def _starts_soon(self) -> bool:
-        due = self._queue.due_at(self._variants)
-        return due is not None and due - self._queue.clock() < PATIENCE_SECONDS
+        due = self._queue.due_at(self._variants, self._without())
+        if due is not None and due - self._queue.clock() < PATIENCE_SECONDS:
+            return True
+        later = self._lacks.shut(ahead=PATIENCE_SECONDS)
+        return bool(self._lacks) and self._queue.count_ready(1, self._variants, later) > 0
 
     def _patience(self) -> float:
-        due = self._queue.due_at(self._variants)
+        due = self._queue.due_at(self._variants, self._without())
         return TICK_SECONDS if due is None else min(TICK_SECONDS, max(0.0, due - self._queue.clock()))
 
     # ── the processes ──
@@ -236,14 +257,36 @@ class Crew:
                 self._false_starts.clear()
             case Told(task=task, text=text):
                 self._tell(task, text)
-            case TaskEnded():
+            case Lacks():
+                self._lacking(member, message)
+            case Has(model=model):
+                self._lacks.end(model)
+            case TaskEnded(status=status):
+                if status in _DONE:  # it may have needed no answer
+                    for model in member.tries:
+                        self._lacks.end(model)
                 self._is_free(member)
                 self._ended(message)
+
+    def _lacking(self, member: _Member, said: Lacks) -> None:
+        """Its task goes back to the queue; this crew takes none of that model for a while."""
+        task, lack = member.task, Lack(said.model, Wants(said.wants), said.why, said.fix)
+        if task is None:
+            return
+        is_news = lack.model not in self._lacks.shut()
+        until = self._lacks.begin(lack, "" if task.waits_for == task.model else task.waits_for)
+        member.tries -= {lack.model}
+        member.leaves = lack.wants is Wants.MODEL
+        if is_news:
+            when = at(until, self._queue.clock())
+            self._tell("", f"{lack.model} cannot be asked here; until {when} its tasks are left to other workers")
 
     def _is_free(self, member: _Member) -> None:
         if member.task is not None:
             self._engine.let_go(member.task)
         member.task = None
+        if member.leaves:
+            self._send(member, StopNow())
 
     def _ended(self, end: TaskEnded) -> None:
         self.tally.ended.pop(end.task, None)

@@ -16,12 +16,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from cairn.crew_messages import Message, Ready, RunTask, TaskEnded, Told, from_line
+from cairn.crew_messages import Has, Lacks, Message, Ready, RunTask, TaskEnded, Told, from_line
 from cairn.errors import CairnError, IllegalMove
 from cairn.journal import TakenOver
 from cairn.message_lines import to_line
 from cairn.orchestrator import Orchestrator
 from cairn.prepared_process import answering, end_now
+from cairn.progress import CanAsk, CannotAsk, Event
 from cairn.progress_lines import ProgressLines
 from cairn.project import Project
 from cairn.review import Review
@@ -80,7 +81,9 @@ class CrewMember:
             return
         lines = ProgressLines(verbose=self._verbose, write=lambda text: self.tell(Told(task.id, text)))
         try:
-            review = await Worker(self._orchestrator).run_claimed(task, lines, patient=True)
+            review = await Worker(self._orchestrator).run_claimed(
+                task, partial(self._observe, told, lines), patient=True
+            )
             note = self._accepted(review)
         except asyncio.CancelledError:
             note = ""
@@ -91,6 +94,15 @@ class CrewMember:
         except Exception as error:  # noqa: BLE001 - a bug ends one task, told as its reason, and no other
             note = f"{type(error).__name__}: {error}"
         self.tell(self._end_of(self._orchestrator.task(task.id), note, time.monotonic() - started, lost=lost))
+
+    def _observe(self, told: RunTask, lines: ProgressLines, event: Event) -> None:
+        match event:
+            case CannotAsk(lack=lack):
+                self.tell(Lacks(lack.model, str(lack.wants), lack.why, lack.fix))
+            case CanAsk(model=model) if model in told.tries:
+                self.tell(Has(model))
+            case _:
+                lines(event)
 
     def _accepted(self, review: Review) -> str:
         """Takes the changes into the project if the task was added so; why not, if not."""

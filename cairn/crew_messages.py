@@ -9,10 +9,11 @@ from cairn.message_lines import parts_of
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """To a worker: this task is yours, under this attempt."""
+    """To a worker: this task is yours, under this attempt. `tries` are models that were lacking when last asked."""
 
     task: str
     attempt: int
+    tries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,23 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacks:
+    """From a worker, before its task ends: that needs a model that cannot be asked here. As `Lack` has it."""
+
+    model: str
+    wants: str
+    why: str
+    fix: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """From a worker: a model that was lacking has answered."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEnded:
     """From a worker: it has nothing to do any more. `status` is what the ledger says of the task then.
 
@@ -50,11 +68,14 @@ class TaskEnded:
     lost: bool = False
 
 
-Message = RunTask | StopNow | Ready | Told | TaskEnded
-_KINDS: dict[str, type[Message]] = {each.__name__: each for each in (RunTask, StopNow, Ready, Told, TaskEnded)}
+Message = RunTask | StopNow | Ready | Told | Lacks | Has | TaskEnded
+_KINDS: dict[str, type[Message]] = {
+    each.__name__: each for each in (RunTask, StopNow, Ready, Told, Lacks, Has, TaskEnded)
+}
 
 
 def from_line(line: bytes) -> Message:
     """The message that `to_line` made it of."""
     kind, values = parts_of(line)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return _KINDS[kind](**values)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cairn import __version__
 from cairn.fleet import Fleet, SeenCrew
+from cairn.lacks import Lack
+from cairn.model_lacks import CrewLack, every_lack
 from cairn.queue import TaskQueue
 from cairn.task import Task, TaskStatus
 from cairn.task_holds import Pause
@@ -15,18 +17,22 @@ from cairn.task_owner import Owner
 
 @dataclass(frozen=True, slots=True)
 class CrewStatus:
-    """One `cairn work`: whether it is heard of, how its version looks from here, and the tasks its workers run."""
+    """One `cairn work`: whether it is heard of, how its version looks from here, its tasks, and what it lacks."""
 
     crew: SeenCrew
     is_there: bool
     silent_seconds: float
     age: str
     tasks: tuple[Task, ...]
+    lacks: tuple[CrewLack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """All crews, the running tasks that no crew has (those of `cairn run`), and what waits."""
+    """All crews, the running tasks that no crew has (those of `cairn run`), and what waits.
+
+    `missing` are the models that no crew which is there can ask.
+    """
 
     now: float
     crews: tuple[CrewStatus, ...]
@@ -34,6 +40,7 @@ class FleetStatus:
     queued: int
     running: int
     pauses: tuple[Pause, ...]
+    missing: tuple[Lack, ...] = ()
 
 
 def fleet_status(queue: TaskQueue, fleet: Fleet) -> FleetStatus:
@@ -41,12 +48,17 @@ def fleet_status(queue: TaskQueue, fleet: Fleet) -> FleetStatus:
     counts, now = queue.counts(), fleet.now()
     running = {task.id: task for task in queue.tasks([TaskStatus.RUNNING])}
     holders = {task_id: owner for task_id, owner in queue.holders().items() if task_id in running}
-    crews = tuple(_crew_status(crew, running, holders, now) for crew in fleet.crews())
+    lacks = every_lack(queue.database)
+    crews = tuple(
+        replace(_crew_status(crew, running, holders, now), lacks=tuple(each for each in lacks if each.crew == crew.id))
+        for crew in fleet.crews()
+    )
     of_crews = {task.id for each in crews for task in each.tasks}
     others = tuple((running[task_id], owner) for task_id, owner in holders.items() if task_id not in of_crews)
     return FleetStatus(
-        now, crews, others, counts.get(TaskStatus.QUEUED, 0), counts.get(TaskStatus.RUNNING, 0), queue.pauses()
-    )
+        now, crews, others, counts.get(TaskStatus.QUEUED, 0), counts.get(TaskStatus.RUNNING, 0), queue.pauses(),
+        tuple(queue.missing().values()),
+    )  # fmt: skip
 
 
 def _crew_status(crew: SeenCrew, running: Mapping[str, Task], holders: Mapping[str, Owner], now: float) -> CrewStatus:

@@ -83,6 +83,11 @@ class Fleet(LedgerTables):
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM worker ORDER BY started_at, id").rows  # noqa: S608
         return tuple(_crew(*row) for row in rows)
 
+    def living(self) -> frozenset[str]:
+        """The ids of the crews that are there."""
+        now = self.clock()
+        return frozenset(crew.id for crew in self.crews() if crew.is_there(now))
+
     def executors(self) -> tuple[str, ...]:
         """The names that crews who are there have to their engines."""
         now = self.clock()

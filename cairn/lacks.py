@@ -6,11 +6,12 @@ one task tries the model again, for a key may have been set meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cairn.errors import KeyMissing, KeyRefused, ModelUnavailable
+from cairn.task import Task
 
 LONGEST_SECONDS = 3600.0
 UNNAMED = "the model behind ask_llm"  # where nobody named one, each worker has its own
@@ -47,10 +48,27 @@ class Lack:
         """What keeps a task from starting while no worker is without this lack."""
         return f"needs {self.wants} {self.model}: {self.why.rstrip('.')}"
 
+    def of_its_tasks(self) -> str:
+        """The same of all that need it, for a list of what is wrong."""
+        return f"tasks of {self.model} wait for {self.wants} it: {self.why.rstrip('.')}"
+
     @property
     def ways_out(self) -> tuple[str, ...]:
         """For a person, who need not be where the worker is."""
-        return (*self.fix, f"cairn resume --model {self.model}   has it tried again at once.")
+        first, *more = self.fix or ("Start a worker that has what it takes:  cairn work",)
+        where = f"{first}   where a worker runs." if self.wants is Wants.KEY and "   " not in first else first
+        return (where, *more, f"cairn resume --model '{self.model}'   has running workers try it at once.")
+
+
+def asked_as(task: Task, text_model: str | None) -> Mapping[str, str]:
+    """Under which name a task waits for what writes its programs, and for what answers its questions.
+
+    The same on every worker, whatever each has of its own: else a task would go from one to another and back.
+    """
+    return {
+        "program": task.model or task.origin.name,
+        "question": text_model or task.model or UNNAMED,
+    }
 
 
 @dataclass(slots=True)
@@ -102,7 +120,3 @@ class Lacks:
     def tries(self, model: str) -> bool:
         """True where a task of that model, started now, would find out."""
         return model in self._closed
-
-    def next_try(self) -> float | None:
-        """When the first of them is tried again."""
-        return min((closed.until for closed in self._closed.values()), default=None)

@@ -368,6 +368,7 @@ def _require_whole(answer: _Answer, model: LanguageModel) -> None:
 
 # ── which model, and can it be used ─────────────────────────────────────────────────────────────────────────────────
 
+_SETTINGS = ("default_model.txt", "keys.json", "aliases.json", "extra-openai-models.yaml")
 _BUILT_IN_DEFAULT = "llm's default; no --model, CAIRN_MODEL or LLM_MODEL set"
 _PLUGINS = {"claude": "llm-anthropic", "gemini": "llm-gemini", "openrouter/": "llm-openrouter"}
 _LOCAL_NAMES = ("llama", "mistral", "qwen", "gemma", "phi", "deepseek")
@@ -411,12 +412,24 @@ def keys_file(environ: Mapping[str, str] = os.environ) -> Path:
     return _settings_folder(environ) / "keys.json"
 
 
+def settings_mark(environ: Mapping[str, str] = os.environ) -> tuple[object, ...]:
+    """Another value once `llm` may find other keys or models here, for somebody who has a question unanswered."""
+    return tuple(_file_mark(_settings_folder(environ) / name) for name in _SETTINGS)
+
+
+def _file_mark(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def _is_fresh(environ: Mapping[str, str]) -> bool:
     """True where `llm` was never set up: its own default then has no key. Spares a second of imports."""
-    marks = ("default_model.txt", "keys.json", "aliases.json", "extra-openai-models.yaml")
     try:
         folder = _settings_folder(environ)
-        set_up = folder.exists() and any((folder / mark).exists() for mark in marks)
+        set_up = folder.exists() and any((folder / name).exists() for name in _SETTINGS)
     except OSError:
         return False
     return not set_up and not environ.get("OPENAI_API_KEY")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cairn.day_budget import DayBudget, Held, NoRoom, day_of
-from cairn.errors import ModelProblem, UsageProblem
+from cairn.errors import ModelProblem, ModelUnavailable, UsageProblem, in_one_line
+from cairn.lacks import Lack
 from cairn.metering import FREE, Ceilings, Meter, Price, Prices, Short, Spent, estimated_tokens, picos
 from cairn.model_pauses import ModelPauses, concerns_all_tasks
 from cairn.program import AtLimit, Limits
-from cairn.progress import HeldBack, Observer, unobserved
-from cairn.putting_off import PAUSED
+from cairn.progress import CanAsk, CannotAsk, HeldBack, Observer, unobserved
+from cairn.putting_off import LACKING, PAUSED
 
 if TYPE_CHECKING:
     from cairn.language_model import Completion, Message, TextModel
@@ -32,22 +33,36 @@ def ceilings_of_day(tokens: int | None, money: float | None) -> Ceilings:
 
 @dataclass(frozen=True, slots=True)
 class PausedModels:
-    """Which models are not asked now. `patient`: a task stops at such a model, to go on later; else it asks anyway."""
+    """Which models are not asked now. `patient`: a task stops at such a model, to go on later; else it asks anyway.
+
+    `names` are those under which tasks wait for what answers each purpose; `observe` hears which can be asked here.
+    """
 
     pauses: ModelPauses
     patient: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+    observe: Observer = unobserved
 
     def require_unpaused(self, model: str) -> None:
         """Raises AtLimit, for a patient task, while the model is paused."""
         if self.patient and self.pauses.of(model) is not None:
             raise AtLimit(PAUSED, 0, model)
 
-    def failed(self, model: str, error: ModelProblem) -> None:
-        """Raises AtLimit, for a patient task, when the error pauses the model."""
+    def failed(self, model: str, purpose: str, error: ModelProblem) -> None:
+        """Raises AtLimit, for a patient task, when the error pauses the model, or no worker here could ask it."""
+        if isinstance(error, ModelUnavailable) and self.patient:
+            lack = Lack.of(self.names.get(purpose, model), error)
+            self.observe(CannotAsk(lack))
+            raise AtLimit(LACKING, 0, f"{lack.model}\n{in_one_line(error)}") from error
         if concerns_all_tasks(error):
             self.pauses.begin(model, error)
             if self.patient:
                 raise AtLimit(PAUSED, 0, model) from error
+
+    def answered(self, model: str, purpose: str) -> None:
+        """It is paused no more, and can be asked here."""
+        self.pauses.end(model)
+        self.observe(CanAsk(self.names.get(purpose, model)))
 
 
 @dataclass(slots=True)
@@ -148,15 +163,15 @@ class Account:
             self._day.release(hold.day)
         self._free(self._meter.release(hold.spent))
 
-    def failed(self, model: TextModel, error: ModelProblem) -> None:
+    def failed(self, model: TextModel, purpose: str, error: ModelProblem) -> None:
         """A call failed. Raises AtLimit when it is no use for this task to go on now."""
         if self._paused is not None and not model.draft:
-            self._paused.failed(model.name, error)
+            self._paused.failed(model.name, purpose, error)
 
-    def answered(self, model: TextModel) -> None:
+    def answered(self, model: TextModel, purpose: str) -> None:
         """A call succeeded, so the model is not paused, whatever another one said."""
         if self._paused is not None:
-            self._paused.pauses.end(model.name)
+            self._paused.answered(model.name, purpose)
 
     def _free(self, meter: Meter) -> None:
         self._meter = meter
@@ -269,9 +284,9 @@ class MeteredModel:
             if stopped and hold.refused is not None and not _is_cancelled():
                 raise hold.refused from None
             if isinstance(error, ModelProblem):
-                self._account.failed(self._model, error)
+                self._account.failed(self._model, self._purpose, error)
             raise
-        self._account.answered(self._model)
+        self._account.answered(self._model, self._purpose)
         if answer.input_tokens or answer.output_tokens:
             self._settle(hold, answer.input_tokens, answer.output_tokens)
         else:

@@ -98,14 +98,13 @@ class CrewLacks:
         rows = self._db.execute("SELECT model FROM lack WHERE crew = ?", (self._crew,)).rows
         self._lacks.keep({model for (model,) in rows})
 
-    def shut(self, running: Collection[str]) -> tuple[str, ...]:
-        """The models whose tasks are left to others now."""
-        return self._lacks.shut(self._clock(), running) if self._lacks else ()
+    def shut(self, running: Collection[str] = (), *, ahead: float = 0.0) -> tuple[str, ...]:
+        """The models whose tasks are left to others now, or so many seconds `ahead`."""
+        return self._lacks.shut(self._clock() + ahead, running) if self._lacks else ()
 
     def tries(self, models: Collection[str]) -> tuple[str, ...]:
         """Those of them that a task which starts now tries."""
         return tuple(model for model in models if self._lacks.tries(model))
 
-    def next_try(self) -> float | None:
-        """When the first of them is tried again."""
-        return self._lacks.next_try()
+    def __bool__(self) -> bool:
+        return bool(self._lacks)

@@ -1,8 +1,8 @@
 """Which models are not asked now, and why: kept in the ledger, for all processes of a project.
 
-A model whose account has no quota, or whose key is missing or refused, fails every task that needs it. So the first
-failure pauses it, and its tasks stay queued. After the pause one task tries it; an answer ends the pause, another
-failure makes it twice as long.
+A model whose account has no quota fails every task that needs it, wherever that runs. So the first failure pauses it,
+and its tasks stay queued. After the pause one task tries it; an answer ends the pause, another failure makes it twice
+as long. What only one machine lacks, as a key, pauses nothing: see `cairn.lacks`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cairn.errors import CairnError, ModelCallFailed, ModelUnavailable
+from cairn.errors import CairnError, ModelCallFailed
 from cairn.ledger_database import LedgerTables
 from cairn.ledger_place import LedgerPlace
 from cairn.task_holds import PAUSES, Pause
@@ -20,8 +20,8 @@ LONGEST_SECONDS = 3600.0
 
 
 def concerns_all_tasks(error: BaseException) -> bool:
-    """True for what no other task of the same model would be spared: no quota, no key, an unknown model."""
-    return isinstance(error, ModelUnavailable) or (isinstance(error, ModelCallFailed) and error.no_quota)
+    """True for what no other task of the same model would be spared, on whatever machine: no quota."""
+    return isinstance(error, ModelCallFailed) and error.no_quota
 
 
 class ModelPauses(LedgerTables):

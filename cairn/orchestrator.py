@@ -192,7 +192,7 @@ class Orchestrator:
             self.moves,
             self._clock,
         )
-        postponing = Postponing(self.settings, self._parts, self.model_use, self._clock)
+        postponing = Postponing(self.settings, self._parts, self._clock)
         return Runs(
             self.queue,
             self._bases,

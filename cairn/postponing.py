@@ -1,14 +1,14 @@
-"""When a run that could not go on is tried again, by the ledger's clock; a model that no task can use is paused."""
+"""When a run that could not go on is tried again, by the ledger's clock; what only this machine lacks is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from cairn.day_budget import day_of
-from cairn.errors import CairnError, in_one_line
-from cairn.model_pauses import concerns_all_tasks
-from cairn.model_use import ModelUse
+from cairn.errors import CairnError, ModelUnavailable, in_one_line
+from cairn.lacks import Lack, asked_as
 from cairn.program import ExecutionResult
+from cairn.progress import CannotAsk, Observer
 from cairn.putting_off import after_failure, after_limit, after_placing_failed
 from cairn.run_parts import Parts
 from cairn.settings import Settings
@@ -18,10 +18,9 @@ from cairn.task import PutOff, Task
 class Postponing:
     """For tasks of which nobody waits for the end; None where trying again would not help."""
 
-    def __init__(self, settings: Settings, parts: Parts, model_use: ModelUse, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, parts: Parts, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._parts = parts
-        self._model_use = model_use
         self._clock = clock
 
     def after_placing_failed(self, task: Task, error: Exception) -> PutOff | None:
@@ -32,20 +31,19 @@ class Postponing:
         """When a limit that the task ran into is another one: the day's budget begins anew at midnight."""
         return after_limit(task, result, day_of(self._clock())[1])
 
-    def after_error(self, task: Task, error: Exception) -> PutOff | None:
-        """When to try again after an error; a model that no task can use now is paused."""
-        settings = self._settings.with_options(task.options)
-        if isinstance(error, CairnError) and concerns_all_tasks(error):
-            model = self._missing_model(task, settings)
-            with self._model_use.pauses(settings) as pauses:
-                pauses.begin(model, error)
-            return PutOff(in_one_line(error), in_vain=task.in_vain, waits_for=model)
+    def after_error(self, task: Task, error: Exception, observe: Observer) -> PutOff | None:
+        """When to try again after an error; at once, by another worker, where a model cannot be asked here."""
+        if isinstance(error, ModelUnavailable):
+            lack = Lack.of(self._missing_model(task, self._settings.with_options(task.options)), error)
+            observe(CannotAsk(lack))
+            return PutOff(in_one_line(error), in_vain=task.in_vain, waits_for=lack.model)
         return after_failure(task, error, self._clock())
 
     def _missing_model(self, task: Task, settings: Settings) -> str:
         """The model that kept the task from starting: the one that writes its programs, else the one for ask_llm."""
+        names = asked_as(task, settings.text_model)
         try:
             self._parts.source(task.origin, settings)
         except CairnError:
-            return task.model or task.origin.name
-        return settings.text_model or task.model or "the model behind ask_llm"
+            return names["program"]
+        return names["question"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cairn.checks import CheckResult
+from cairn.lacks import Lack
 from cairn.program import CallRecord, Problem, Step
 
 
@@ -128,6 +129,20 @@ class StepEnded:
     step: Step
 
 
+@dataclass(frozen=True, slots=True)
+class CannotAsk:
+    """The task needs a model that cannot be asked where it runs; it goes back to the queue, for other workers."""
+
+    lack: Lack
+
+
+@dataclass(frozen=True, slots=True)
+class CanAsk:
+    """A model answered; `model` is the name under which tasks would wait for it."""
+
+    model: str
+
+
 Event = (
     StepStarted
     | Asking
@@ -145,6 +160,8 @@ Event = (
     | CheckStarted
     | CheckEnded
     | StepEnded
+    | CannotAsk
+    | CanAsk
 )
 Observer = Callable[[Event], None]
 

@@ -10,6 +10,7 @@ from cairn.program import ExecutionResult, LimitReached
 from cairn.task import PutOff, Task
 
 PAUSED = "model_paused"  # the limit at which a task stops when a model that it needs is not asked now
+LACKING = "model_lacking"  # the same for one that cannot be asked on this machine
 OF_THE_DAY = frozenset({"tokens_per_day", "money_per_day"})
 FIRST_SECONDS = 30.0
 LONGEST_SECONDS = 900.0
@@ -37,10 +38,13 @@ def _once_more(task: Task, error: CairnError, now: float, *, at_least: float = 0
 
 
 def after_limit(task: Task, result: ExecutionResult, midnight: float) -> PutOff | None:
-    """For limits that are not the task's own: a paused model, and what all tasks may use in a day."""
+    """For limits that are not the task's own: a model that is paused or lacking, what all tasks may use in a day."""
     match result:
         case LimitReached(limit=limit, detail=model) if limit == PAUSED:
             return PutOff(f"{model} is paused", in_vain=task.in_vain, waits_for=model)
+        case LimitReached(limit=limit, detail=detail) if limit == LACKING:
+            model, _, why = detail.partition("\n")
+            return PutOff(why, in_vain=task.in_vain, waits_for=model)
         case LimitReached(limit=limit) if limit in OF_THE_DAY:
             return PutOff(f"budget.{limit} is used up", midnight, task.in_vain)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cairn import git_diff
@@ -347,8 +347,11 @@ def higher(value: float) -> str:
     return f"{2 * value:.0f}" if value == int(value) and value else f"{2 * value or 1:g}"
 
 
-def full(review: Review, console: Console, hold: str = "") -> Iterator[str]:
-    """What `show` prints, part by part; programs are yielded apart by `programs`. `hold` keeps it from starting."""
+def full(review: Review, console: Console, hold: str = "", ways_out: Sequence[str] = ()) -> Iterator[str]:
+    """What `show` prints, part by part; programs are yielded apart by `programs`.
+
+    `hold` keeps it from starting, and `ways_out` end that.
+    """
     task = review.task
     yield headline(task, console)
     yield f"Task:     {printable(task.request)}"
@@ -359,6 +362,7 @@ def full(review: Review, console: Console, hold: str = "") -> Iterator[str]:
         yield f"Base:     commit {printable(task.base)}"
     if hold:
         yield f"Waits:    {printable(hold)}"
+        yield from (f"          {printable(way)}" for way in ways_out)
     yield f"Used:     {used(review)}"
     yield from bounds(review)
     if named := dangers(review, console):

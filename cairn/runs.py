@@ -104,7 +104,7 @@ class Runs:
             self._endings.stopped(task, stop, time.monotonic() - started)
             raise
         except Exception as error:
-            if patient and (until := self._postponing.after_error(task, error)) is not None:
+            if patient and (until := self._postponing.after_error(task, error, observe)) is not None:
                 return self._reviews.of(self._moves.put_off(task, until))
             self._endings.fail(task, error, time.monotonic() - started)
             raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cairn.first_prompt import opening_of
 from cairn.journal import TakenOver
+from cairn.lacks import asked_as
 from cairn.model_use import ModelUse
 from cairn.program import ExecutionResult
 from cairn.progress import Observer
@@ -89,7 +90,7 @@ class TaskConversations:
             work.journal.hold(task.attempt)
             keep_task(work.file, task)
             drop_question(work.file, OF_LIMIT)
-            paused = PausedModels(pauses, patient=patient)
+            paused = PausedModels(pauses, patient, asked_as(task, settings.text_model), observe)
             account = self._model_use.account(task, work, (day, paused), settings, observe)
             run = _Run(task, settings, source, work, account, observe)
             return await self._talk(run, self._functions(run, model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from cairn.console import Console, Styled, printable
 
 if TYPE_CHECKING:
     from cairn.engine_status import CrewStatus, FleetStatus
+    from cairn.lacks import Lack
     from cairn.settings import EngineSettings
 
 SHOWN = 8
@@ -54,6 +56,8 @@ def status(chosen: Chosen, as_json: bool) -> None:
         console.write(f"{task.id} is run by process {owner.pid} on {owner.machine}")
     for pause in found.pauses:
         console.note(f"cairn: {printable(pause.in_words(found.now))}")
+    for line in _lacks(found):
+        console.note(f"cairn: {printable(line)}")
 
 
 def _engine(settings: EngineSettings) -> str:
@@ -80,6 +84,19 @@ def _row(each: CrewStatus, now: float) -> list[str | Styled]:
     ]
 
 
+def _lacks(found: FleetStatus) -> Iterator[str]:
+    """What nobody can ask, with the ways out; else who leaves which model to the others."""
+    for lack in found.missing:
+        yield lack.of_its_tasks()
+        yield from (f"  {way}" for way in lack.ways_out)
+    nobodys = {lack.model for lack in found.missing}
+    for each in found.crews:
+        for one in each.lacks if each.is_there else ():
+            if one.lack.model not in nobodys:
+                who = f"process {each.crew.owner.pid} on {each.crew.owner.machine}"
+                yield f"{who} leaves tasks of {one.lack.model} to other workers: {one.lack.why.rstrip('.')}"
+
+
 def _json(found: FleetStatus, settings: EngineSettings) -> dict[str, Any]:
     from cairn.ledger_place import shown_address
 
@@ -94,7 +111,12 @@ def _json(found: FleetStatus, settings: EngineSettings) -> dict[str, Any]:
             {"model": pause.model, "until": pause.until, "reason": pause.reason, "failures": pause.failures}
             for pause in found.pauses
         ],
+        "missing": [_lack_json(lack) for lack in found.missing],
     }
+
+
+def _lack_json(lack: Lack) -> dict[str, Any]:
+    return {"model": lack.model, "wants": str(lack.wants), "why": lack.why, "fix": list(lack.ways_out)}
 
 
 def _crew_json(each: CrewStatus) -> dict[str, Any]:
@@ -110,5 +132,6 @@ def _crew_json(each: CrewStatus) -> dict[str, Any]:
         "started_at": crew.started_at,
         "heard_at": crew.beat_at,
         "is_there": each.is_there,
+        "lacks": [{**_lack_json(one.lack), "until": one.until} for one in each.lacks],
         "tasks": [{"id": task.id, "request": task.request, "started_at": task.started_at} for task in each.tasks],
     }

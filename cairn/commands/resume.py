@@ -10,6 +10,7 @@ from cairn.commands import Chosen, as_json, ask_at_limits, opened
 from cairn.commands.run import carry_out, options_of
 from cairn.console import Console
 from cairn.errors import NotFound, UsageProblem
+from cairn.model_lacks import ask_again, every_lack
 from cairn.task import TaskStatus
 from cairn.task_owner import Owner
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 @click.option("--accept", "accept", is_flag=True, help="Accept at once if nothing conflicts or is dangerous.")
 @click.option("--no-wait", "no_wait", is_flag=True, help="Stop if budget.tasks_at_once tasks run already.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each external call, and what a model is told.")
-@click.option("-m", "--model", metavar="MODEL", help="Let the tasks of this paused model start again; run none here.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="Let this model be asked again that was paused or had no key; run none here.",
+)
 @as_json
 @click.pass_obj
 def command(
@@ -76,8 +82,10 @@ def _interrupted(orchestrator: Orchestrator) -> Task:
 
 def _let_be_asked(orchestrator: Orchestrator, console: Console, model: str) -> int:
     with orchestrator.model_use.pauses() as pauses:
-        names = [pause.model for pause in pauses.every()]
+        lacking = (each.lack.model for each in every_lack(orchestrator.queue.database))
+        names = dict.fromkeys([*(pause.model for pause in pauses.every()), *lacking])
         ended = pauses.end(model)
+    ended = ask_again(orchestrator.queue.database, model) or ended
     if not ended:
         known = f"Paused: {', '.join(names)}." if names else "No model is."
         raise NotFound(f"The model {model} is not paused.", known, "cairn list --status queued   says what waits.")

@@ -28,10 +28,13 @@ def command(chosen: Chosen, task_id: str | None, no_code: bool, as_json: bool) -
         orchestrator.work.require_kept(task)
         review = orchestrator.reviews.of(task)
         hold = orchestrator.queue.holds([review.task]).get(review.task.id, "")
+        missing = orchestrator.queue.missing() if hold else {}
     if as_json:
         console.json(review_json(review) | {"waits": hold})
         return
-    for line in review_text.full(review, console, hold):
+    lack = next((missing[model] for model in review.task.models if model in missing), None)
+    ways_out = lack.ways_out if lack is not None and hold == lack.in_words() else ()
+    for line in review_text.full(review, console, hold, ways_out):
         console.write(line)
     for step in review.steps:
         console.write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cairn.crew_messages import Ready, RunTask, StopNow, TaskEnded, Told, from_line
+from cairn.crew_messages import Has, Lacks, Ready, RunTask, StopNow, TaskEnded, Told, from_line
 from cairn.message_lines import to_line
 
 
@@ -12,6 +12,9 @@ from cairn.message_lines import to_line
     "message",
     [
         RunTask("bcdfgh", 3),
+        RunTask("bcdfgh", 4, ("m",)),
+        Lacks("m", "a worker with a key for", "M_KEY is not set.", ("llm keys set m", "export M_KEY=...")),
+        Has("m"),
         StopNow(),
         Ready(7),
         Told("bcdfgh", 'a line\nwith "another" one, \x1b and ü'),

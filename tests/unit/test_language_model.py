@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cairn import language_model
-from cairn.errors import CairnError, ConversationTooLong, KeyMissing, ModelCallFailed, ModelUnavailable
+from cairn.errors import CairnError, ConversationTooLong, KeyMissing, KeyRefused, ModelCallFailed, ModelUnavailable
 from cairn.language_model import (
     AnswerCut,
     Completion,
@@ -179,7 +179,7 @@ async def test_a_refused_key_is_not_tried_again(asynchronous: bool) -> None:
     with ModelServer(Plain.error(401, "Incorrect API key provided: sk-abcdefghijkl.")) as server:
         error = await failure(served(server, asynchronous=asynchronous))
 
-    assert parts(error) == (ModelUnavailable, "The key for served was refused.", "Incorrect API key provided: ***.", ())
+    assert parts(error) == (KeyRefused, "The key for served was refused.", "Incorrect API key provided: ***.", ())
     assert len(server.requests) == 1
 
 
@@ -203,7 +203,7 @@ async def test_the_key_itself_never_shows_in_an_error(given: str | None, llm_fol
 NOT_RETRIED = {
     "403": (
         Plain.error(403, "not yours"),
-        (ModelUnavailable, "The key may not use served.", "not yours.", ("cairn run -m MODEL   uses another model.",)),
+        (KeyRefused, "The key may not use served.", "not yours.", ("cairn run -m MODEL   uses another model.",)),
     ),
     "404": (
         Plain.error(404, "The model `served` does not exist"),
@@ -359,7 +359,7 @@ async def test_an_error_of_a_plug_in_keeps_its_words(asynchronous: bool) -> None
     ("words", "kind", "tries"),
     [
         ("The model is overloaded. Please try again later.", ModelCallFailed, 4),
-        ("API key not valid. Please pass a valid API key.", ModelUnavailable, 1),
+        ("API key not valid. Please pass a valid API key.", KeyRefused, 1),
         ("Your credit balance is too low", ModelCallFailed, 1),
         ("Unsupported image", ModelCallFailed, 1),
     ],

@@ -124,7 +124,6 @@ def test_new_settings_of_llm_and_a_persons_word_have_it_tried_at_once(shop):
 
     shop.settings[0] = "a key was stored"
     shop.a.look()
-    assert shop.a.next_try() == 1000.0
     assert shop.claims(shop.a) == task.id
     shop.a.begin(NO_KEY)
     assert shop.a.shut(()) == ("m",)

@@ -49,9 +49,9 @@ def shop(ledger_place):
 @pytest.mark.parametrize(
     ("status", "message", "pauses"),
     [
-        (401, "bad key", True),
-        (403, "not yours", True),
-        (404, "no such model", True),
+        (401, "bad key", False),
+        (403, "not yours", False),
+        (404, "no such model", False),
         (402, "pay", True),
         (429, "You exceeded your current quota", True),
         (429, "slow down", False),
@@ -59,7 +59,7 @@ def shop(ledger_place):
         (400, "bad request", False),
     ],
 )
-def test_quota_and_key_concern_all_tasks_and_what_passes_does_not(status, message, pauses):
+def test_quota_concerns_all_tasks_and_what_passes_or_is_one_machines_does_not(status, message, pauses):
     assert concerns_all_tasks(translate(Http(status, message), Provider("m", 10))) is pauses
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from cairn.code_generator import CodeGenerator, FileSource
-from cairn.errors import ModelCallFailed, ModelUnavailable
+from cairn.errors import KeyMissing, KeyRefused, ModelCallFailed
 from cairn.external_functions import function_reference
+from cairn.lacks import UNNAMED, Lack
 from cairn.language_model import Completion
 from cairn.orchestrator import Orchestrator
+from cairn.progress import CannotAsk
 from cairn.project import Project
 from cairn.queue import TaskQueue
 from cairn.run_endings import RELEASED
@@ -44,13 +46,14 @@ class Answers:
 
 
 class Desk:
-    def __init__(self, root, model, settings=None, missing=None):
+    def __init__(self, root, model, settings=None, missing=None, no_answers=None):
         project = Project.find(root)
         project.prepare()
         self.now = 1_800_000_000.0
-        self.model, self.missing = model, missing
+        self.model, self.missing, self.no_answers = model, missing, no_answers
+        self.events = []
         self.queue = TaskQueue(project.state / "cairn.db", clock=lambda: self.now)
-        parts = Parts(self.source, lambda _origin, _settings: model)
+        parts = Parts(self.source, self.text_model)
         self.orchestrator = Orchestrator(project, self.queue, settings or Settings(), parts, clock=lambda: self.now)
 
     def source(self, origin, _settings):
@@ -60,9 +63,14 @@ class Desk:
             raise self.missing
         return CodeGenerator(self.model, function_reference())
 
+    def text_model(self, _origin, _settings):
+        if self.no_answers is not None:
+            raise self.no_answers
+        return self.model
+
     def run(self, task, *, patient=True):
         claimed = self.queue.claim(Owner.this_process(), task.id)
-        asyncio.run(Worker(self.orchestrator).run_claimed(claimed, patient=patient))
+        asyncio.run(Worker(self.orchestrator).run_claimed(claimed, self.events.append, patient=patient))
         return self.queue.get(task.id)
 
     def add(self, program=None, **terms):
@@ -139,16 +147,47 @@ def test_a_person_who_runs_it_sees_it_fail_and_the_model_is_paused_for_the_queue
     assert [pause.model for pause in here.queue.pauses()] == ["m"]
 
 
-def test_a_key_that_is_missing_where_the_worker_runs_pauses_the_model(desk):
-    here = desk(missing=ModelUnavailable("m needs a key.", "KEY is not set."))
+NO_KEY = KeyMissing("m needs a key.", "KEY is not set.", ("llm keys set m",))
+REFUSED = KeyRefused("The key for m was refused.", "No such key.")
 
-    queued = here.run(here.add())
 
-    assert (queued.status, queued.reason, queued.waits_for) == (
-        TaskStatus.QUEUED,
-        "m needs a key. KEY is not set.",
-        "m",
-    )
+@pytest.mark.parametrize("asks_with", ["m", "another"])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"missing": NO_KEY}, "m needs a key. KEY is not set."),
+        ({"no_answers": NO_KEY}, "m needs a key. KEY is not set."),
+        ({"refused": REFUSED}, "The key for m was refused. No such key."),
+        ({"refused_question": REFUSED}, "The key for m was refused. No such key."),
+    ],
+)
+def test_what_only_this_machine_lacks_gives_the_task_back_at_once_and_pauses_no_model(desk, how, why, asks_with):
+    settings = Settings() if asks_with == "m" else replace(Settings(), text_model=asks_with)
+    refused = [error for error in (how.get("refused"), how.get("refused_question")) if error]
+    here = desk(*refused, settings=settings, missing=how.get("missing"), no_answers=how.get("no_answers"))
+    of_questions = not {"missing", "refused"} & set(how)
+    task = here.add(WRITES) if "refused_question" in how else here.add()
+
+    queued = here.run(task)
+
+    wanted = asks_with if of_questions and asks_with != "m" else "m" if task.model else UNNAMED
+    assert (queued.status, queued.reason, queued.waits_for, queued.in_vain) == (TaskStatus.QUEUED, why, wanted, 0)
+    assert [event.lack for event in here.events if isinstance(event, CannotAsk)] == [
+        Lack.of(wanted, how.get("missing") or how.get("no_answers") or REFUSED)
+    ]
+    assert here.queue.pauses() == ()
+    assert here.queue.claim(Owner.this_process(), without=(wanted,)) is None
+    assert here.queue.claim(Owner.this_process()).id == task.id
+
+
+def test_a_person_who_runs_it_sees_the_refused_key_and_no_other_worker_hears_of_it(desk):
+    here = desk(REFUSED)
+
+    with pytest.raises(KeyRefused):
+        here.run(here.add(), patient=False)
+
+    assert [task.status for task in here.queue.tasks()] == [TaskStatus.FAILED]
+    assert here.queue.pauses() == ()
 
 
 def test_a_provider_that_is_down_is_tried_again_later_until_the_attempts_are_used_up(desk):

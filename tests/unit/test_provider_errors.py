@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cairn.errors import ModelCallFailed, ModelUnavailable
+from cairn.errors import KeyRefused, ModelCallFailed, ModelUnavailable
 from cairn.provider_errors import CUT, Provider, finish_reason, translate
 
 PROVIDER = Provider("m", 30.0)
@@ -36,9 +36,9 @@ def test_these_statuses_would_come_again(status: int) -> None:
     assert (failed(HttpError(status)).retryable, failed(HttpError(status)).status) == (False, status)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_these_statuses_mean_that_the_model_cannot_be_used(status: int) -> None:
-    assert type(translate(HttpError(status), PROVIDER)) is ModelUnavailable
+@pytest.mark.parametrize(("status", "kind"), [(401, KeyRefused), (403, KeyRefused), (404, ModelUnavailable)])
+def test_these_statuses_mean_that_the_model_cannot_be_used(status: int, kind: type) -> None:
+    assert type(translate(HttpError(status), PROVIDER)) is kind
 
 
 @pytest.mark.parametrize(
