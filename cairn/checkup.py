@@ -119,7 +119,11 @@ def _checks(project: Project, settings: Settings) -> Finding:
                 tried(Path(empty) if settings.runtime.name == "ssh" else project.root)
             )
     except CairnError as error:
-        return Finding("checks", State.NOTE, f"{error.what} {error.why}", error.fix[-1] if error.fix else "")
+        told = f"{error.what} {error.why} {_unbounded() if here else ''}".rstrip()
+        return Finding("checks", State.NOTE, told, error.fix[-1] if error.fix else "")
+    if here and sandbox is Sandbox.NONE and (unbounded := _unbounded()):
+        fix = "Run cairn as another user than root, or where it may write below /sys/fs/cgroup."
+        return Finding("checks", State.NOTE, f"run {ground}. {unbounded}", fix)
     if problem:
         return Finding("checks", State.NOTE, f"commands cannot run here: {problem}", "cairn check ID --unsandboxed")
     found = bubblewrap_version() if here and sandbox is Sandbox.BUBBLEWRAP else ""
@@ -128,6 +132,16 @@ def _checks(project: Project, settings: Settings) -> Finding:
         return Finding("checks", State.NOTE, detail, "Install bubblewrap 0.12 or later.")
     swept = f"; deleted what {len(left)} killed checks left" if left else ""
     return Finding("checks", State.OK, f"run {ground}{swept}")
+
+
+def _unbounded() -> str:
+    """What is to be known of commands without a sandbox, where the kernel does not count root's processes."""
+    from cairn.control_group import works
+    from cairn.local_runtime import namespaces_work
+
+    if os.geteuid() != 0 or namespaces_work() or works():
+        return ""
+    return "Unsandboxed, as root and without a control group, a fork bomb of theirs would not be bounded here."
 
 
 def _git() -> Finding:

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cairn import control_group, landlock
 from cairn import kernel_calls as kernel
-from cairn import landlock
 from cairn.command_bounds import Bounds
 
 NOT_STARTED = 125
@@ -132,6 +132,7 @@ class _Watched:
         written = launch.tree if launch.layers is None else launch.layers.upper
         self._folders = [launch.scratch, written]
         self._there = 0 if launch.layers else _disk_bytes([launch.tree])
+        self._group = None if launch.isolated else control_group.made(launch.bounds.processes)
 
     def run(self, report_to: int) -> dict[str, object]:
         kernel.adopt_orphans()
@@ -140,7 +141,7 @@ class _Watched:
         ours, theirs = socket.socketpair()
         self._first = os.fork()
         if self._first == 0:
-            _in_child(self._launch, report_to, theirs)
+            _in_child(self._launch, report_to, theirs, self._group)
         theirs.close()
         if self._launch.sandbox == "landlock":
             own = [os.path.realpath(folder) for folder in self._folders]
@@ -175,6 +176,10 @@ class _Watched:
         if self._launch.sandbox == "landlock":  # it leads the group that all are in, as long as nobody waited for it
             with contextlib.suppress(OSError):
                 os.killpg(self._first, signal.SIGKILL)
+        if self._group is not None:
+            if not self._stopped and self._group.was_full():  # it ended before anybody looked
+                self._stopped = f"it had more than {self._launch.bounds.processes:,} processes"
+            self._group.kill()
         _, status = os.waitpid(self._first, 0)
         while left := list(_descendants(os.getpid())):
             for process in left:
@@ -183,6 +188,8 @@ class _Watched:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+        if self._group is not None:
+            self._group.remove()
         return status
 
     def _over_bounds(self) -> str:
@@ -191,7 +198,7 @@ class _Watched:
         for process in found:
             count += _threads(process)
             used += _private_bytes(process)
-        if count > bounds.processes:
+        if count > bounds.processes or (self._group is not None and self._group.was_full()):
             return f"it had more than {bounds.processes:,} processes"
         if used > bounds.memory_mb * MB and sum(map(_proportional_bytes, found)) > bounds.memory_mb * MB:
             return f"it used more than {bounds.memory_mb:,} MB of memory"
@@ -287,9 +294,12 @@ def _mount_layers(layers: Layers, tree: str) -> None:
         os.close(descriptor)
 
 
-def _in_child(launch: Launch, report_to: int, link: socket.socket) -> None:
+def _in_child(launch: Launch, report_to: int, link: socket.socket, group: control_group.ControlGroup | None) -> None:
     """Never returns; what goes wrong before the command runs is reported."""
     try:
+        if group is not None:
+            with contextlib.suppress(OSError):  # not allowed here: the other bounds hold as they do without a group
+                group.join()
         os.setsid()
         kernel.die_with_parent(signal.SIGKILL)
         if launch.sandbox == "bubblewrap":

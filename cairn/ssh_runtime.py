@@ -38,8 +38,8 @@ _OPTIONS = (
     "ServerAliveCountMax=3", "ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no", "RequestTTY=no",
 )  # fmt: skip
 _SENT = (
-    "__init__", "changes", "command_bounds", "command_launcher", "errors", "kernel_calls", "landlock", "layered_files",
-    "local_runtime", "runtime", "runtime_frames", "runtime_host", "workspace",
+    "__init__", "changes", "command_bounds", "command_launcher", "control_group", "errors", "kernel_calls", "landlock",
+    "layered_files", "local_runtime", "runtime", "runtime_frames", "runtime_host", "workspace",
 )  # fmt: skip
 _GREETING_LINES = 200  # that a shell's own start may print
 _WHEN = 1_600_000_000  # the time of every file that is sent: the same content is the same archive
