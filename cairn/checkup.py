@@ -11,14 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cairn.disk_use import Part, StoredFile, size_in_words, state_files, temporary_files
 from cairn.errors import CairnError, DamagedFile, StorageProblem
+from cairn.finding import Finding, State
 from cairn.ledger_place import LedgerFile, LedgerPlace, LedgerServer
 from cairn.operation_log import OperationLog
 from cairn.program import Limits
@@ -39,24 +38,6 @@ _TRIAL_SECONDS = 15.0
 _LEAST_FREE = 1_000_000  # bytes; less, and a task cannot be kept
 
 
-class State(StrEnum):
-    """How a part is; only `broken` keeps tasks from running."""
-
-    OK = "ok"
-    NOTE = "note"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One part: its state, what was found, and the line that mends it."""
-
-    part: str
-    state: State
-    detail: str
-    fix: str = ""
-
-
 def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     """Every finding, the machine's first, then the models', then the project's."""
     yield Finding("Python", State.OK, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}")
@@ -67,6 +48,8 @@ def examine(project: Project, settings: Settings) -> Iterator[Finding]:
     yield _model(settings)
     yield _drafts()
     yield _engine(settings)
+    if settings.engine.url is not None:
+        yield from _server(project, settings, settings.engine.url)
     yield from _storage(project, settings)
 
 
@@ -218,6 +201,27 @@ def _engine(settings: Settings) -> Finding:
     return Finding("engine", State.OK, f"DBOS at {shown_address(url)} answers")
 
 
+def _server(project: Project, settings: Settings, url: str) -> Iterator[Finding]:
+    """The ledger there, and what it says of the day."""
+    from cairn.project_name import project_name
+
+    try:
+        place = LedgerServer(url, project_name(project.root, project.state, settings.engine.project))
+        from cairn.server_checkup import server_findings
+
+        findings, is_usable = server_findings(place)
+    except ImportError:
+        return  # said of the engine
+    except CairnError as error:
+        yield Finding("ledger", State.BROKEN, error.what, error.fix[0] if error.fix else "")
+        return
+    yield from findings
+    if is_usable:
+        with suppress(StorageProblem):
+            yield from _budget(place, settings)
+            yield from _pauses(place)
+
+
 def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
     if not os.path.lexists(project.state):
         yield Finding("project", State.OK, f"{project.root} (no tasks yet)")
@@ -231,8 +235,9 @@ def _storage(project: Project, settings: Settings) -> Iterator[Finding]:
     yield from _writable(project.state)
     with suppress(StorageProblem):
         ledger = LedgerFile(project.state / LEDGER, as_it_is=True)
-        yield from _budget(ledger, settings)
-        yield from _pauses(ledger if settings.engine.url is None else _on_server(project, settings))
+        if settings.engine.url is None and ledger.path.exists():
+            yield from _budget(ledger, settings)
+            yield from _pauses(ledger)
     for path in damaged_files(project):
         fix = "cairn doctor --repair   moves it aside, and builds the ledger anew from the tasks' own files."
         yield Finding("storage", State.BROKEN, f"{path.relative_to(project.state.parent)} is damaged", fix)
@@ -249,15 +254,13 @@ def _writable(folder: Path) -> Iterator[Finding]:
         yield Finding("storage", State.BROKEN, f"the disk of {folder} is full: {free} are free", "Free some space.")
 
 
-def _budget(ledger: LedgerFile, settings: Settings) -> Iterator[Finding]:
+def _budget(ledger: LedgerPlace, settings: Settings) -> Iterator[Finding]:
     """What was spent on models today, and what of the project's budget is left."""
     from cairn.day_budget import DayBudget
     from cairn.metered_model import ceilings_of_day
     from cairn.task import TaskStatus
 
     budget = settings.budget
-    if not ledger.path.exists():
-        return
     with TaskQueue(ledger) as queue:
         running = len(queue.tasks([TaskStatus.RUNNING]))
     ceilings = ceilings_of_day(budget.tokens_per_day, budget.money_per_day)
@@ -278,26 +281,14 @@ def _budget(ledger: LedgerFile, settings: Settings) -> Iterator[Finding]:
     yield Finding("budget", state, f"today {', '.join(part for part in parts if part)}", fix)
 
 
-def _pauses(ledger: LedgerPlace | None) -> Iterator[Finding]:
+def _pauses(ledger: LedgerPlace) -> Iterator[Finding]:
     """Models that are not asked now, and those that no worker can ask, and why."""
-    if ledger is None or (isinstance(ledger, LedgerFile) and not ledger.path.exists()):
-        return
     with TaskQueue(ledger) as queue:
         for pause in queue.pauses():
             fix = f"cairn resume --model {pause.model}   lets its tasks start again."
             yield Finding("model", State.NOTE, pause.in_words(queue.clock()), fix)
         for lack in queue.missing().values():
             yield Finding("model", State.NOTE, lack.of_its_tasks(), lack.ways_out[0])
-
-
-def _on_server(project: Project, settings: Settings) -> LedgerPlace | None:
-    """The project's ledger there; None where it cannot be named, which whoever works with it is told."""
-    from cairn.project_name import project_name
-
-    with suppress(CairnError):
-        name = project_name(project.root, project.state, settings.engine.project)
-        return LedgerServer(settings.engine.url or "", name)
-    return None
 
 
 def _of(limit: float | None) -> str:

@@ -27,7 +27,7 @@ _AT_START = ("PYTHON", "LC_", "LANG")
 _SIZE = 1 << 20
 # Read once, when first used, by libraries; nothing of them is imported before the fork.
 _NOT_BEFORE = frozenset({"llm", "openai", "pluggy", "dbos", "psycopg", "pytest", "hypothesis"})
-_POSTGRES = ("cairn.postgres", "cairn.postgres_commits", "cairn.postgres_connection")
+_POSTGRES = ("cairn.postgres", "cairn.postgres_commits", "cairn.postgres_connection", "cairn.postgres_look")
 _LEFT_OUT = frozenset({"cairn.__main__", "cairn.testing", *_POSTGRES})
 
 

@@ -11,7 +11,7 @@ from cairn.commands import Chosen, as_json
 from cairn.console import Console, printable
 
 if TYPE_CHECKING:
-    from cairn.checkup import Finding
+    from cairn.finding import Finding
     from cairn.project import Project
 
 
@@ -26,7 +26,8 @@ def command(chosen: Chosen, repair: bool, as_json: bool) -> int:
 
     Exit code 1 when something keeps tasks from running.
     """
-    from cairn.checkup import State, examine
+    from cairn.checkup import examine
+    from cairn.finding import State
     from cairn.project import Project
 
     console = Console(as_json=as_json)
