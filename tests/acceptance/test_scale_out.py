@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +129,27 @@ def test_run_in_a_clone_takes_the_same_way(team):
     assert status == "in review"
     team.ours.cairn("accept", task)
     assert (team.ours.folder / "src/new.py").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="a folder is mounted, which takes root")
+def test_a_clone_that_cannot_be_written_shows_what_the_server_has(team):
+    team.ours.cairn("run", "greet politely", "--code", "-", stdin=GREETS)
+    ((task, _),) = team.statuses()
+    clone = team.theirs.folder
+    if subprocess.run(["mount", "--bind", clone, clone], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", clone], check=True)
+        patch, listed = team.theirs.cairn("diff", task), team.theirs.cairn("list")
+        team.theirs.cairn("accept", task, code=1)
+    finally:
+        subprocess.run(["umount", "--lazy", clone], check=True)
+
+    assert '+    return "good day " + name' in patch
+    told = f"cairn: {clone}/.cairn cannot be written. Shown as the server has it.\n"
+    assert told in patch
+    assert told in listed
+    assert "in review" in listed
 
 
 def test_run_accept_takes_the_changes_into_the_clone_it_was_typed_in(team):
