@@ -174,13 +174,13 @@ def test_what_was_overruled_is_forgotten_with_its_task_once_its_clone_was_told(c
         return clones.two.queue.database.execute("SELECT task, told FROM overruled").rows
 
     killed_holding(clones)
-    task, _ = clones.two.accept(clones.now(), overrule=True)
+    task, _ = clones.two.decisions.accept(clones.now(), overrule=True)
     if told_first:
-        clones.one.recover()
+        clones.one.recovery.recover()
 
     assert clones.two.queue.forget(task, lambda: None)
     assert rows() == ([] if told_first else [(task.id, 0)])
-    clones.one.recover()
+    clones.one.recovery.recover()
     assert rows() == []
 
 
