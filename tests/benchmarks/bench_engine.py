@@ -1,6 +1,9 @@
-"""Both engines with 1, 2 and 4 workers, in one run: tasks a second, enqueue to start, and what waiting costs. By hand:
+"""Both engines with 1, 2 and 4 workers, each with its ledger where it really is, and where the time goes. By hand:
 
 python -m tests.benchmarks.bench_engine [TASKS]
+
+In one run: tasks a second, from add to start, what waiting costs, and for each task the processor time of each process and
+the commits of the server.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psycopg
 
 from cairn.fleet import Fleet
 from cairn.orchestrator import Orchestrator
@@ -92,17 +98,43 @@ def bench_alone(folder: Path, url: str, size: int, tasks: int) -> None:
     say(f"{_name(url)}, {size} workers, the engine alone", run_a_second=f"{tasks / json.loads(told.stdout):,.0f}")
 
 
-def bench_work(folder: Path, url: str, size: int, tasks: int) -> None:
+def parts_of(crew: int, workers: list[int], server: int | None) -> dict[str, float]:
+    """Seconds of a processor that each part has used, its ended children counted where the kernel keeps them."""
+    told = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in told.splitlines()]
+    family = {crew: "crew", **dict.fromkeys(workers, "workers"), **({server: "Postgres"} if server else {})}
+    names = {"workers": "sandbox", "crew": "others", "sandbox": "sandbox", "Postgres": "Postgres", "others": "others"}
+    while more := {int(pid): args for pid, parent, args in rows if int(parent) in family and int(pid) not in family}:
+        for pid, args in more.items():
+            parent = next(int(row[1]) for row in rows if int(row[0]) == pid)
+            family[pid] = "DBOS" if "dbos_process" in args else names.get(family[parent], "others")
+    found = dict.fromkeys(("crew", "workers", "sandbox", "DBOS", "Postgres", "others"), 0.0)
+    for pid, name in family.items():
+        with suppress(OSError):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                found[name] += int((thread / "schedstat").read_text().split()[0]) / 1e9
+            ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+            found[names.get(name, name)] += sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def commits(url: str) -> int:
+    """Of the ledger's and of DBOS, as the server counts them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+        return int(row[0])
+
+
+def bench_work(folder: Path, url: str, size: int, tasks: int, server: PostgresServer) -> None:
     """Real tasks that do nothing, by `cairn work`."""
     with project(folder, url) as orchestrator:
         command = [sys.executable, "-m", "cairn", "-C", str(folder), "work", "--forever", "-j", str(size)]
         crew = subprocess.Popen(
             command, env={**os.environ, **environ(folder, url)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        _wait_for(orchestrator, size, url)
-        before = processor_seconds(crew.pid)
-        time.sleep(IDLE_SECONDS)
-        idle = (processor_seconds(crew.pid) - before) / IDLE_SECONDS
+        workers = _wait_for(orchestrator, size, url)
         waited = []
         for _ in range(SAMPLES):
             task = orchestrator.new_tasks.submit("nothing", NOTHING)
@@ -110,23 +142,41 @@ def bench_work(folder: Path, url: str, size: int, tasks: int) -> None:
                 time.sleep(0.01)
             born, started, *_ = orchestrator.queue.events(task.id)
             waited.append(started.at - born.at)
+        time.sleep(5)  # what the last task left to do is done
+        before = processor_seconds(crew.pid)
+        time.sleep(IDLE_SECONDS)
+        idle = (processor_seconds(crew.pid) - before) / IDLE_SECONDS
+        postmaster = int((server.data / "postmaster.pid").read_text().split()[0]) if url else None
+        parts, committed = parts_of(crew.pid, workers, postmaster), commits(url) if url else 0
         begun = time.perf_counter()
         base = orchestrator.task(task.id).base
         orchestrator.queue.put([orchestrator.queue.draft("nothing", NOTHING, base=base) for _ in range(tasks)])
         while orchestrator.queue.count_ready(1) or orchestrator.queue.count_running():
             time.sleep(0.02)
         run = time.perf_counter() - begun
+        time.sleep(1.5)  # the server counts its commits a moment later
+        after = parts_of(crew.pid, workers, postmaster)
+        spent = {name: (after[name] - parts[name]) / tasks * 1000 for name in after}
+        made = (commits(url) - committed) / tasks if url else 0.0
         crew.terminate()
         crew.wait(30)
     figures = {"start": percentiles(waited), "idle": f"{idle:.2%} of a core", "run_a_second": f"{tasks / run:,.1f}"}
     say(f"{_name(url)}, cairn work -j {size}", **figures)
+    shown = {name: f"{each:.1f}" for name, each in spent.items() if each >= 0.05}
+    say("  processor ms for each task", **shown, **({"commits": f"{made:.1f}"} if url else {}))
 
 
-def _wait_for(orchestrator, size: int, url: str) -> None:
+def _wait_for(orchestrator: Orchestrator, size: int, url: str) -> list[int]:
+    """The workers' processes, once a first task has gone through all of it: only then everything has been loaded."""
+    first = orchestrator.new_tasks.submit("first", NOTHING)
     with Fleet(orchestrator.queue.place) as fleet:
         while not any(len(crew.members) == size and bool(crew.executor) == bool(url) for crew in fleet.crews()):
             time.sleep(0.1)
-    time.sleep(5)
+        workers = [member.pid for crew in fleet.crews() for member in crew.members]
+    while orchestrator.task(first.id).status is not TaskStatus.ACCEPTED:
+        time.sleep(0.05)
+    time.sleep(3)
+    return workers
 
 
 def _name(url: str) -> str:
@@ -135,15 +185,17 @@ def _name(url: str) -> str:
 
 def main() -> None:
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(f"{tasks} tasks; start: enqueue to start, median / 95th percentile; {os.cpu_count()} cores")
-    server = PostgresServer()
+    print(
+        f"{tasks} tasks, load {os.getloadavg()[0]:.1f}; start: enqueue to start, median / 95th percentile; {os.cpu_count()} cores"
+    )
+    server = PostgresServer(durable=True)
     try:
         with tempfile.TemporaryDirectory(prefix="cairn-bench-") as name:
             for size in (1, 2, 4):
                 for engine in ("embedded", "dbos"):
                     url = server.new_database() if engine == "dbos" else ""
                     bench_alone(Path(name, f"alone-{engine}-{size}"), url, size, tasks)
-                    bench_work(Path(name, f"work-{engine}-{size}"), url, size, tasks)
+                    bench_work(Path(name, f"work-{engine}-{size}"), url, size, tasks, server)
     finally:
         server.remove()
 
