@@ -78,6 +78,7 @@ class DbosEngine:
         self._offers: deque[Offered] = deque()
         self._held: dict[str, Offered] = {}
         self._said: tuple[float, Wanted | None] = (0.0, None)
+        self._counted = float("-inf")  # when it was last asked who lives
         self._starts, self._start_at, self._down_since = 0, 0.0, 0.0
         self._trouble = ""
         self.executor = ""
@@ -99,7 +100,8 @@ class DbosEngine:
         wanted = Wanted(ready, room, said.executors if said is not None else (), tuple(without))
         self._hand_back(len(self._offers) - idle)
         if wanted != said or now - said_at >= (REPEAT_SECONDS if ready else IDLE_SECONDS):
-            wanted = replace(wanted, executors=self._living())
+            if now - self._counted >= REPEAT_SECONDS:
+                wanted, self._counted = replace(wanted, executors=self._living()), now
             self._said = now, wanted
             self._say(wanted)
 
@@ -162,6 +164,7 @@ class DbosEngine:
         self._starts += 1
         self.executor = f"{Owner.this_process()}:{uuid4().hex[:8]}"
         self._process, self._heard, self._said = self._processes.start(), b"", (0.0, None)
+        self._counted = float("-inf")
         os.set_blocking(self._process.answers, False)
         if self._selector is not None:
             self._selector.register(self._process.answers, EVENT_READ, self._hear)

@@ -98,16 +98,23 @@ def bench_alone(folder: Path, url: str, size: int, tasks: int) -> None:
     say(f"{_name(url)}, {size} workers, the engine alone", run_a_second=f"{tasks / json.loads(told.stdout):,.0f}")
 
 
+def is_dbos(pid: int) -> bool:
+    """It is forked from the same process as the workers, and only it has loaded SQLAlchemy."""
+    with suppress(OSError):
+        return "/sqlalchemy/" in Path(f"/proc/{pid}/maps").read_text()
+    return False
+
+
 def parts_of(crew: int, workers: list[int], server: int | None) -> dict[str, float]:
     """Seconds of a processor that each part has used, its ended children counted where the kernel keeps them."""
-    told = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in told.splitlines()]
+    told = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in told.splitlines()]
     family = {crew: "crew", **dict.fromkeys(workers, "workers"), **({server: "Postgres"} if server else {})}
     names = {"workers": "sandbox", "crew": "others", "sandbox": "sandbox", "Postgres": "Postgres", "others": "others"}
-    while more := {int(pid): args for pid, parent, args in rows if int(parent) in family and int(pid) not in family}:
-        for pid, args in more.items():
+    while more := {int(pid) for pid, parent in rows if int(parent) in family} - family.keys():
+        for pid in more:
             parent = next(int(row[1]) for row in rows if int(row[0]) == pid)
-            family[pid] = "DBOS" if "dbos_process" in args else names.get(family[parent], "others")
+            family[pid] = "DBOS" if is_dbos(pid) else names.get(family[parent], "others")
     found = dict.fromkeys(("crew", "workers", "sandbox", "DBOS", "Postgres", "others"), 0.0)
     for pid, name in family.items():
         with suppress(OSError):
@@ -152,7 +159,7 @@ def bench_work(folder: Path, url: str, size: int, tasks: int, server: PostgresSe
         base = orchestrator.task(task.id).base
         orchestrator.queue.put([orchestrator.queue.draft("nothing", NOTHING, base=base) for _ in range(tasks)])
         while orchestrator.queue.count_ready(1) or orchestrator.queue.count_running():
-            time.sleep(0.02)
+            time.sleep(0.1)
         run = time.perf_counter() - begun
         time.sleep(1.5)  # the server counts its commits a moment later
         after = parts_of(crew.pid, workers, postmaster)
