@@ -44,6 +44,7 @@ CALM_SECONDS = 0.1  # instead, once it has asked in vain for a while
 VAIN_SECONDS = 1.0
 _AT_ONCE_SECONDS = 0.001  # DBOS waits before each look; here it is awaited whether there is one to make
 _NEVER_SECONDS = 86_400.0
+_LISTENING_SECONDS = 3.0  # DBOS looks for queues each second, and only then is this process up
 _COMING_SECONDS = 5.0  # from a dispatch's row to its thread
 CLEAN_SECONDS = 10.0
 KEPT_SECONDS = 120.0  # longer than the minute in which starts are counted
@@ -319,6 +320,11 @@ def _launch(setup: Setup, hands: _Hands) -> None:
     )
     _bound_by_room(instance, queue, hands)
     _left_to_others(instance, hands)
+    end = time.monotonic() + _LISTENING_SECONDS
+    while not any(each.name == f"queue-worker-{queue.name}" for each in threading.enumerate()):
+        if time.monotonic() > end:
+            break  # then it is called something else in this DBOS
+        time.sleep(0.01)
 
 
 def _bound_by_room(instance: DBOS, queue: Queue, hands: _Hands) -> None:
