@@ -184,7 +184,10 @@ def test_each_command_has_its_wrong_arguments():
     assert set(WRONG) == set(VERBS)
 
 
-@pytest.mark.parametrize(("verb", "arguments"), [(verb, each) for verb in WRONG for each in WRONG[verb]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [pytest.param(verb, each, id=" ".join((verb, *each))) for verb in WRONG for each in WRONG[verb]],
+)
 def test_a_command_that_fails_on_its_arguments_makes_nothing(repository, cairn, verb, arguments):
     before = sorted(path for path in repository.rglob("*"))
 
