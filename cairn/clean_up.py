@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cairn.base_remote import prune_remote
 from cairn.disk_use import Part, StoredFile, remove, remove_empty_folders, state_files, temporary_files
+from cairn.errors import StorageProblem
 from cairn.git_snapshot import prune
 from cairn.kept_bases import KeptBases
 from cairn.operation_log import Operation, OperationLog, expired
@@ -26,6 +27,7 @@ from cairn.project_place import OPERATIONS
 from cairn.sqlite_file import COMPANIONS
 from cairn.task import OPEN, Task
 from cairn.task_base import Base
+from cairn.task_store import LeftOver
 from cairn.workspace import left_over, remove_left_over, size_of
 
 DAY = 86_400.0
@@ -192,7 +194,12 @@ def _tasks(
 
 def _forget(orchestrator: Orchestrator, task: Task) -> bool:
     """The file goes before the ledger's row is gone for certain: a file without a row could never be told from work."""
-    return orchestrator.queue.forget(task, lambda: orchestrator.store.remove(task.id))
+    apart: list[LeftOver | None] = []
+    gone = orchestrator.queue.forget(task, lambda: apart.append(orchestrator.store.remove(task.id)))
+    if gone and (last := apart[-1]) is not None:
+        with suppress(StorageProblem):  # the next gc finds it
+            last.remove()
+    return gone
 
 
 def _size(path: Path) -> int:

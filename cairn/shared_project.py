@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class SharedProject:
     queue: TaskQueue
     store: SharedTasks
     bases: SharedBases
-    database: LedgerDatabase
+    beside: _Beside
 
     @classmethod
     def open(cls, project: Project, settings: Settings) -> SharedProject:
@@ -46,13 +46,31 @@ class SharedProject:
         objects = open_objects(engine.objects)
         with ExitStack() as opened:
             queue = opened.enter_context(TaskQueue(place))
-            database = opened.enter_context(closing(opened_ledger(place)))
-            store = SharedTasks(database, project.state / "shared", objects)
+            beside = _Beside(place)
+            store = SharedTasks(queue.database, project.state / "shared", objects, beside=beside)
             bases = SharedBases(project, engine.remote or "origin", cache, KeptBases(queue.database))
             opened.pop_all()
-        return cls(queue, store, bases, database)
+        return cls(queue, store, bases, beside)
 
     def close(self) -> None:
         """Releases the server's connections."""
         self.queue.close()
-        self.database.close()
+        self.beside.close()
+
+
+class _Beside:
+    """A second connection, for what takes long; made when it is first needed."""
+
+    def __init__(self, place: LedgerServer) -> None:
+        self._place = place
+        self._database: LedgerDatabase | None = None
+
+    def __call__(self) -> LedgerDatabase:
+        if self._database is None:
+            self._database = opened_ledger(self._place)
+        return self._database
+
+    def close(self) -> None:
+        """Leaves the server."""
+        if self._database is not None:
+            self._database.close()

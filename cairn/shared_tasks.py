@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
@@ -39,8 +39,16 @@ class SharedTasks:
     What is published can be fetched by every machine; what its last user's end left unpublished is done again.
     """
 
-    def __init__(self, database: LedgerDatabase, cache: Path, objects: ObjectStore | None = None) -> None:
-        self.contents = TaskContents(database, objects)
+    def __init__(
+        self,
+        database: LedgerDatabase,
+        cache: Path,
+        objects: ObjectStore | None = None,
+        *,
+        beside: Callable[[], LedgerDatabase] | None = None,
+    ) -> None:
+        """`beside` gives the connection for what takes long, where a lease is renewed over `database`."""
+        self.contents = TaskContents(database, objects, beside)
         self._cache = cache
         self._me = Owner.this_process()
         self._numbers = count(1)
@@ -67,7 +75,7 @@ class SharedTasks:
             if path.stat().st_size >= head.size:  # more, where this Cairn brought an earlier one's tables up to date
                 os.utime(path)
                 return path
-        head, image = self.contents.fetched(task_id)
+        head, image = self.contents.fetched(task_id, head)
         self._place(self._named(task_id, head), self._working(task_id), image)
         return self._named(task_id, head)
 
@@ -179,12 +187,18 @@ class SharedTasks:
 
     # ── deleting ──
 
-    def remove(self, task_id: str) -> None:
-        """There, and the copies here."""
-        self.contents.remove(task_id)
+    def remove(self, task_id: str) -> LeftOver | None:
+        """There, and the copies here; its object is left over."""
+        apart = self.contents.remove(task_id)
         for path in self._cache.glob(f"{task_id}.*.db"):
             if not _WORK.fullmatch(path.name):
                 remove_task_file(path)
+        return None if apart is None else LeftOver(apart.key, apart.size, self.contents.delete_object, apart.key)
+
+    def _remove_draft(self, task_id: str) -> None:
+        apart = self.remove(task_id)
+        if apart is not None:
+            apart.remove()
 
     def stored_bytes(self, task_id: str) -> int:
         """On the server."""
@@ -195,7 +209,7 @@ class SharedTasks:
         """Of commands that were killed, here and on the server; and copies that nobody used for a while."""
         contents = self.contents
         drafts = contents.without_task(contents.now() - DAY)
-        found = [LeftOver(f"drafted task {each}", self.stored_bytes(each), contents.remove, each) for each in drafts]
+        found = [LeftOver(f"drafted task {each}", self.stored_bytes(each), self._remove_draft, each) for each in drafts]
         objects = contents.unreferenced(contents.now() - DAY)
         found += [LeftOver(f"object {each.key}", each.size, contents.delete_object, each.key) for each in objects]
         return (*found, *(LeftOver(path.name, _size(path), _remove_named, str(path)) for path in self._unused(now)))

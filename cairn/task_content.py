@@ -7,7 +7,7 @@ is too large for the database lies in an object store, and only its name in the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ SHORT = 256_000  # bytes that are sent while everybody else waits
 MOST_DELTAS = 200  # that are fetched beside the whole
 DAY = 86_400.0
 MB = 1_000_000
+LONG = MB  # bytes that on a slow line take as long as a lease may stay without a word
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS task_data (
@@ -100,8 +101,15 @@ class _Load:
 class TaskContents:
     """All of one project. Every method raises StorageProblem when the server cannot serve it."""
 
-    def __init__(self, database: LedgerDatabase, objects: ObjectStore | None) -> None:
+    def __init__(
+        self,
+        database: LedgerDatabase,
+        objects: ObjectStore | None,
+        beside: Callable[[], LedgerDatabase] | None = None,
+    ) -> None:
+        """`beside`: another connection for what takes long, so that a lease can be renewed over the first meanwhile."""
         self._database = database
+        self._beside = beside or (lambda: database)
         self._objects = objects
         place = database.place
         self._folder = f"tasks/{place.project if isinstance(place, LedgerServer) else 'project'}"
@@ -118,11 +126,16 @@ class TaskContents:
         found = self._database.execute(f"SELECT {_HEAD} FROM task_data WHERE task = ?", (task_id,)).first()  # noqa: S608
         return None if found is None else Head(*found)
 
-    def fetched(self, task_id: str) -> tuple[Head, bytes]:
-        """The newest content, compared with its digest. Raises NotFound, DamagedFile."""
+    def fetched(self, task_id: str, seen: Head | None = None) -> tuple[Head, bytes]:
+        """The newest content, which may be newer than what was `seen`, compared with its digest.
+
+        Raises NotFound, DamagedFile.
+        """
         missing = ""
+        is_long = seen is not None and seen.whole_bytes + seen.delta_bytes > LONG
+        database = self._beside() if is_long else self._database
         while True:
-            rows = self._database.execute(_CONTENT, (task_id, task_id)).rows
+            rows = database.execute(_CONTENT, (task_id, task_id)).rows
             if not rows or rows[0][0] != 0:
                 raise NotFound(f"Task {task_id} has no file any more.", "It was deleted meanwhile.")
             head, parts = Head(*rows[0][1:-1]), [row[-1] for row in rows[1:]]
@@ -153,17 +166,18 @@ class TaskContents:
         if load.key is not None:
             self._require_objects(task, load).put(load.key, load.data)
         elif len(load.data) > SHORT:
-            self._database.write(lambda: self._put_part(task, load, live=False), order=Order.NONE)
+            beside = self._beside() if len(load.data) > LONG else self._database
+            beside.write(lambda: self._put_part(task, load, live=False, over=beside), order=Order.NONE)
         self._database.write(lambda: self._switch(task, head, load, is_draft=is_draft), order=Order.BESIDE)
         if head is not None and head.object is not None and load.is_whole and self._objects is not None:
             with suppress(StorageProblem):  # gc deletes it then
                 self._objects.delete(head.object)
         return load.head
 
-    def _put_part(self, task: Task, load: _Load, *, live: bool) -> None:
-        made = load.head
-        values = (task.id, made.version, made.digest, int(live), self._database.now(), load.data)
-        self._database.execute(_PART, values)
+    def _put_part(self, task: Task, load: _Load, *, live: bool, over: LedgerDatabase | None = None) -> None:
+        made, database = load.head, over or self._database
+        values = (task.id, made.version, made.digest, int(live), database.now(), load.data)
+        database.execute(_PART, values)
 
     def _switch(self, task: Task, head: Head | None, load: _Load, *, is_draft: bool) -> None:
         """While nobody moves the task: the new content takes the old one's place, or TakenOver is raised."""
@@ -224,18 +238,21 @@ class TaskContents:
 
     # ── deleting ──
 
-    def remove(self, task_id: str) -> None:
-        """Nothing happens if there is none."""
+    def remove(self, task_id: str) -> StoredObject | None:
+        """Nothing happens if there is none. A transaction that is open has a part of it.
+
+        What is given back is to be deleted once that is committed; else `unreferenced` finds it.
+        """
         head = self.head(task_id)
 
         def delete() -> None:
             self._database.execute("DELETE FROM task_part WHERE task = ?", (task_id,))
             self._database.execute("DELETE FROM task_data WHERE task = ?", (task_id,))
 
-        self._database.write(delete, order=Order.NONE)  # whoever forgets the task is alone, on another connection
-        if head is not None and head.object is not None and self._objects is not None:
-            with suppress(StorageProblem):
-                self._objects.delete(head.object)
+        self._database.write(delete, order=Order.NONE)
+        if head is None or head.object is None:
+            return None
+        return StoredObject(head.object, head.whole_bytes, 0.0)
 
     def without_task(self, before: float) -> tuple[str, ...]:
         """Tasks that were never put into the ledger, because the command that drafted them was killed."""

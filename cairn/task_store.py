@@ -85,8 +85,11 @@ class TaskStore(Protocol):
         """The ids of all tasks whose files remember them, so that a lost ledger can be built anew."""
         ...
 
-    def remove(self, task_id: str) -> None:
-        """Deletes the task's file; nothing happens if there is none."""
+    def remove(self, task_id: str) -> LeftOver | None:
+        """Deletes the task's file; nothing happens if there is none.
+
+        Inside a transaction of the ledger it may be a part of that; what is given back is to be deleted afterwards.
+        """
         ...
 
     def stored_bytes(self, task_id: str) -> int:

@@ -21,10 +21,12 @@ import pytest
 from cairn import task_content
 from cairn.errors import DamagedFile, DiskFull, StorageProblem
 from cairn.journal import Journal, KeptAnswer, TakenOver
-from cairn.object_store import ObjectStore
+from cairn.ledger_place import LedgerServer
+from cairn.object_store import ObjectStore, open_objects
 from cairn.page_delta import packed_image
+from cairn.queue import TaskQueue
 from cairn.shared_tasks import SharedTasks
-from cairn.task import TaskStatus
+from cairn.task import CodeOrigin, TaskStatus
 from cairn.task_content import TooLargeToPublish, image_digest
 from cairn.task_dumps import TaskDumps
 from cairn.task_file import TaskFile
@@ -310,8 +312,31 @@ def test_what_is_too_large_for_the_database_is_an_object_and_small_changes_are_n
     with store.writing(TASK) as file:
         large(file, 40_000)
     assert files(tmp_path / "objects") == [head(store).object.rpartition("/")[2]] != [name]
-    store.remove(TASK.id)
+    store.remove(TASK.id).remove()
     assert files(tmp_path / "objects") == []
+
+
+def test_a_task_goes_with_its_file_or_not_at_all(database_url, small_rows, tmp_path):
+    """Over one connection, in one transaction; what lies apart goes when that is certain."""
+    objects = open_objects(f"file://{tmp_path}/objects")
+    with TaskQueue(LedgerServer(database_url, "shop")) as queue:
+        store = SharedTasks(queue.database, tmp_path / "here", objects)
+        task = queue.add("x", CodeOrigin("file", "p.py", ""))
+        with store.writing(task, base=tmp_path) as file:
+            large(file)
+        task = queue.move(task, TaskStatus.CANCELLED)
+
+        def remove_and_fail():
+            store.remove(task.id)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            queue.forget(task, remove_and_fail)
+        assert (queue.get(task.id).status, store.exists(task.id)) == (TaskStatus.CANCELLED, True)
+        assert files(tmp_path / "objects") == [store.contents.head(task.id).object.rpartition("/")[2]]
+
+        assert queue.forget(task, lambda: store.remove(task.id))
+        assert (queue.tasks(), store.exists(task.id)) == ((), False)
 
 
 @pytest.mark.slow
@@ -378,7 +403,8 @@ def test_a_copy_is_fetched_once(machine):
     store, other = machine(), machine("two")
     one_answer(store)
     fetched = []
-    other.contents.fetched = lambda task_id, fetch=other.contents.fetched: fetched.append(task_id) or fetch(task_id)
+    fetch = other.contents.fetched
+    other.contents.fetched = lambda task_id, seen: fetched.append(task_id) or fetch(task_id, seen)
     for _ in range(3):
         assert kept(other) == ["one"]
     with other.writing(TASK) as file:
