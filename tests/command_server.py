@@ -26,9 +26,11 @@ from pathlib import Path
 _AT_START = ("PYTHON", "LC_", "LANG")
 _SIZE = 1 << 20
 # Read once, when first used, by libraries; nothing of them is imported before the fork.
-_NOT_BEFORE = frozenset({"llm", "openai", "pluggy", "dbos", "psycopg", "pytest", "hypothesis"})
-_POSTGRES = ("cairn.postgres", "cairn.postgres_commits", "cairn.postgres_connection", "cairn.postgres_look")
-_LEFT_OUT = frozenset({"cairn.__main__", "cairn.testing", *_POSTGRES})
+_NOT_BEFORE = frozenset({"llm", "dbos", "pytest", "hypothesis"})
+# What `llm` imports, most of a second. Of these only the first reads variables: OPENAI_LOG and Azure's, which no test
+# sets; as none sets psycopg's.
+_OF_MODELS = ("openai", "sqlite_utils.db")
+_LEFT_OUT = frozenset({"cairn.__main__", "cairn.testing"})
 
 
 class CommandServer:
@@ -67,6 +69,7 @@ class CommandServer:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process that forks has one thread
             )
         self._link = ours
 
@@ -206,7 +209,8 @@ def _prepare() -> None:
         for module in iter_modules(package.__path__, f"{package.__name__}."):
             if module.name not in _LEFT_OUT and not module.ispkg:
                 import_module(module.name)
-    import_module("pydantic_monty")
+    for name in ("pydantic_monty", *_OF_MODELS):
+        import_module(name)
     assert not {name.partition(".")[0] for name in sys.modules}.intersection(_NOT_BEFORE)
 
 
