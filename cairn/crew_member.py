@@ -124,7 +124,7 @@ class CrewMember:
 
 
 def _load_what_tasks_need(root: Path) -> None:
-    """Before the first task comes, so that it need not wait for it; models are loaded by the first that needs one."""
+    """What any task needs, once for all workers. Models are loaded by the first task that needs one."""
     import cairn.base_verdicts
     import cairn.check_runs
     import cairn.code_generator
@@ -134,14 +134,18 @@ def _load_what_tasks_need(root: Path) -> None:
     import cairn.local_model
     import cairn.metered_model
     import cairn.plugins
+    import cairn.recipe_library
+    import cairn.recipe_source
     import cairn.task_dumps
 
     with suppress(ImportError):  # the task that needs it says so
+        import click  # noqa: F401
         import pydantic_monty  # noqa: F401
     with suppress(CairnError):  # the worker says so
         if Settings.load(root, os.environ).engine.url:
+            import cairn.changes_in_tree
             import cairn.postgres
-            import cairn.shared_tasks  # noqa: F401
+            import cairn.shared_project  # noqa: F401
 
 
 async def _serve(root: Path, answers: int, *, verbose: bool) -> None:
