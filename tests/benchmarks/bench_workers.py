@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.benchmarks.bench_queue import say
 from tests.postgres_server import PostgresServer
 
-ROUNDS = 1
+ROUNDS = 3
 KILLS = 5
 NOTHING = "submit_result('nothing', [])\n"
 SPIN = "n = 0\nwhile True:\n    n += 1\nsubmit_result('never', [])\n"

@@ -197,7 +197,8 @@ def test_no_more_run_at_once_than_the_budget_lets_whoever_runs_them(queue, crew)
     tasks = add(queue, 3)
     workers = crew(3, at_once=2)
 
-    assert workers.takes() == [tasks[0]]
+    assert workers.takes(1) == [tasks[0]]
+    assert workers.takes() == []
     queue.finish(queue.get(mine), TaskStatus.FAILED, outcome=Outcome())
     assert workers.takes(1) == [tasks[1]]
     workers.ends(tasks[0])
