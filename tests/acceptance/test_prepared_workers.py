@@ -155,7 +155,6 @@ def test_workers_share_no_pipe_with_each_other_and_nothing_is_left_of_those_that
     wait_until(lambda: len(workers_of(work.process.pid)) == 3)
     prepared = prepared_of(work.process.pid)
     held = len(list(Path(f"/proc/{work.process.pid}/fd").iterdir()))
-    kept = len(list(Path(f"/proc/{prepared}/fd").iterdir()))
     for _ in range(4):
         before = workers_of(work.process.pid)
         os.kill(before[0], signal.SIGKILL)
@@ -168,7 +167,8 @@ def test_workers_share_no_pipe_with_each_other_and_nothing_is_left_of_those_that
         others = [links(other) for other in (*pids, prepared) if other != each]
         assert not links(each) & set().union(*others)
     wait_until(lambda: len(list(Path(f"/proc/{work.process.pid}/fd").iterdir())) == held)
-    assert len(list(Path(f"/proc/{prepared}/fd").iterdir())) == kept
+    # its three streams and its link; of each worker a descriptor, and where its end is told
+    wait_until(lambda: len(list(Path(f"/proc/{prepared}/fd").iterdir())) == 4 + 2 * 3)
     assert len(list(Path(f"/proc/{prepared}/task").iterdir())) == 1
     assert family(work.process.pid) == {work.process.pid, prepared, *pids}
     work.process.send_signal(signal.SIGTERM)
