@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any
 
 from cairn.errors import CairnError
@@ -98,21 +99,22 @@ class Console:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str | Styled]]) -> None:
         """Columns as wide as their widest cell; the last one is cut at the terminal's width."""
-        lines = [[cell if isinstance(cell, Styled) else Styled(cell) for cell in row] for row in rows]
-        widths = [
-            max(len(line[i].text) for line in [[Styled(name) for name in header], *lines]) for i in range(len(header))
-        ]
+        lines = [tuple(row) for row in rows]
+        texts = [tuple(cell if isinstance(cell, str) else cell.text for cell in line) for line in lines]
+        widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
         room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
         widths[-1] = max(20, min(widths[-1], room - sum(widths[:-1]) - 2 * (len(widths) - 1)))
-        self.write(self._row([Styled(name, "dim") for name in header], widths))
-        for line in lines:
-            self.write(self._row(line, widths))
+        last = len(widths) - 1
 
-    def _row(self, cells: Sequence[Styled], widths: Sequence[int]) -> str:
-        texts = [one_line(cell.text, width) for cell, width in zip(cells, widths, strict=True)]
-        padded = [text.ljust(width) for text, width in zip(texts[:-1], widths[:-1], strict=True)] + texts[-1:]
-        styled = [self.style(text, *filter(None, [cell.style])) for text, cell in zip(padded, cells, strict=True)]
-        return "  ".join(styled).rstrip()
+        @cache  # of ten thousand rows many cells are the same
+        def drawn(place: int, cell: str | Styled) -> str:
+            text, style = (cell, "") if isinstance(cell, str) else (cell.text, cell.style)
+            shown = one_line(text, widths[place])
+            return self.style(shown if place == last else shown.ljust(widths[place]), *filter(None, [style]))
+
+        titles = tuple(Styled(name, "dim") for name in header)
+        places = range(len(widths))
+        self.write("\n".join("  ".join(map(drawn, places, line)).rstrip() for line in [titles, *lines]))
 
     def python(self, code: str) -> None:
         """A program, with syntax colour on a terminal."""
