@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from cairn.crew_messages import Has, Lacks, Message, Ready, RunTask, TaskEnded, Told, from_line
-from cairn.errors import CairnError, IllegalMove
+from cairn.errors import CairnError, IllegalMove, in_one_line
 from cairn.journal import TakenOver
 from cairn.message_lines import to_line
 from cairn.orchestrator import Orchestrator
@@ -160,7 +160,11 @@ def main() -> None:
     """`python -m cairn.crew_member ROOT VERBOSE`, and what `answering` takes: for `cairn work` alone."""
     root, verbose = Path(sys.argv[1]), sys.argv[2] == "1"
     answers = answering(partial(_load_what_tasks_need, root))
-    asyncio.run(_serve(root, answers, verbose=verbose))
+    try:
+        asyncio.run(_serve(root, answers, verbose=verbose))
+    except CairnError as error:  # the crew starts another one, and gives up after some
+        sys.stderr.write(f"A worker ended: {in_one_line(error)}\n")
+        end_now(1)
     end_now()
 
 

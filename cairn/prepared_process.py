@@ -238,14 +238,14 @@ def answering(load: Callable[[], None]) -> int:
     return answers
 
 
-def end_now() -> NoReturn:
+def end_now(code: int = 0) -> NoReturn:
     """As Python ends, but for the tearing down of all that was loaded: in a fork that would copy all of it first."""
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python's own end begins with
     atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _serve(link: socket.socket) -> tuple[int, int]:
