@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
@@ -84,8 +85,9 @@ class Console:
         print(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     def note(self, text: str) -> None:
-        """A line for the person, on stderr."""
-        print(text, file=sys.stderr)
+        """A line for the person, on stderr; what nobody reads, as after `2>&1 | head`, ends no command."""
+        with suppress(OSError):
+            print(text, file=sys.stderr)
 
     def error(self, error: CairnError) -> None:
         """What happened, why, and what to do, on stderr."""

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -85,8 +86,8 @@ class ProgressLines:
             self._bar.stop()
 
     def __call__(self, event: Event) -> None:
-        """Takes one event; never raises because of what an event holds."""
-        with self._lock:
+        """Takes one event; never raises because of what an event holds, or because nobody reads the lines."""
+        with self._lock, suppress(OSError):  # `cairn run ... 2>&1 | head`, a full disk: the task goes on
             if isinstance(event, Prompted):
                 self._prompt(event)
             else:

@@ -223,6 +223,19 @@ def test_a_closed_pipe_is_no_error(project, cairn):
     assert piped.stderr == ""
 
 
+def test_a_run_whose_progress_nobody_reads_goes_on_to_its_review(project):
+    unread, stderr = os.pipe()
+    os.close(unread)
+    try:
+        command = [sys.executable, "-m", "cairn", "run", "--code", "-"]
+        ran = subprocess.run(command, input=SUBMIT, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
+    finally:
+        os.close(stderr)
+
+    assert (ran.returncode, [task["status"] for task in listed()]) == (0, ["in review"]), ran.stdout
+    assert "Added new.txt." in ran.stdout
+
+
 def test_nothing_of_sqlite_is_left_open_beside_a_finished_task(project, cairn):
     cairn("run", "--code", "-", stdin=SUBMIT)
     (task,) = listed()
