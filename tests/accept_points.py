@@ -51,7 +51,7 @@ def fresh(folder: Path, ledger: str, scene: str) -> Task:
         shutil.copyfile(folder / "tasks" / f"{first.id}.db", folder / "tasks" / f"{task.id}.db")
         one.queue.restore(task)
         if scene == "undo":
-            task, _ = one.accept(task)
+            task, _ = one.decisions.accept(task)
             shutil.rmtree(folder / "two")
             shutil.copytree(folder / "one", folder / "two", ignore=shutil.ignore_patterns(".cairn"))
     return task
@@ -60,9 +60,9 @@ def fresh(folder: Path, ledger: str, scene: str) -> Task:
 def act(scene: str, folder: Path, ledger: str, task: Task) -> None:
     with at(folder / "one", place_of(ledger), folder / "tasks") as one:
         if scene == "undo":
-            one.undo(task)
+            one.decisions.undo(task)
         else:
-            one.accept(task)
+            one.decisions.accept(task)
 
 
 def found(scene: str, folder: Path, ledger: str, task: Task) -> dict[str, object]:
@@ -72,11 +72,13 @@ def found(scene: str, folder: Path, ledger: str, task: Task) -> dict[str, object
     with at(folder / "two", place_of(ledger), folder / "tasks") as two:
         there = two.task(task.id)
         told["took"] = held(two) == 1
-        told["other"] = outcome(lambda: two.undo(there) if scene == "undo" else two.accept(there, overrule=overrules))
+        told["other"] = outcome(
+            lambda: two.decisions.undo(there) if scene == "undo" else two.decisions.accept(there, overrule=overrules)
+        )
         told["two"] = files(folder / "two")
     with at(folder / "one", place_of(ledger), folder / "tasks") as one:
-        told["said"] = list(one.recover())
-        told["again"] = list(one.recover())
+        told["said"] = list(one.recovery.recover())
+        told["again"] = list(one.recovery.recover())
         told["one"] = files(folder / "one")
         told["held"] = held(one)
         told["status"] = one.task(task.id).status
