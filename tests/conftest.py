@@ -53,10 +53,47 @@ def pytest_configure() -> None:
             signal.signal(ending, handler)
 
 
+class Homes:
+    """A home for each test: that of the test before, as long as nobody has written there."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._home = folders.mktemp("home")
+        self._as_made = _furnish(self._home)
+
+    def untouched(self) -> Path:
+        if _seen(self._home) != self._as_made:
+            self._home = self._folders.mktemp("home")
+            self._as_made = _furnish(self._home)
+        return self._home
+
+
+def _furnish(home: Path) -> tuple[int, ...]:
+    (home / "gitconfig").write_text(
+        "[user]\n name = Tester\n email = tester@example.org\n[init]\n defaultBranch = main\n"
+    )
+    return _seen(home)
+
+
+def _seen(home: Path) -> tuple[int, ...]:
+    """Differs once a name came or went, or the file was written."""
+    try:
+        folder, file = home.stat(), (home / "gitconfig").stat()
+    except OSError:
+        return ()
+    return folder.st_mtime_ns, folder.st_ctime_ns, file.st_ctime_ns, file.st_size
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """The homes of this test process."""
+    return Homes(tmp_path_factory)
+
+
 @pytest.fixture(autouse=True)
-def nobodys_home(tmp_path_factory, monkeypatch):
+def nobodys_home(homes, monkeypatch):
     """No test sees the developer's keys, plug-ins, settings or caches, or writes there."""
-    home = tmp_path_factory.mktemp("home")
+    home = homes.untouched()
     for name in [*os.environ]:
         if name.startswith(("CAIRN_", "LLM_", "GIT_", "XDG_")) or name.endswith(("_API_KEY", "_KEY")):
             monkeypatch.delenv(name, raising=False)
@@ -65,9 +102,6 @@ def nobodys_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LLM_LOAD_PLUGINS", "")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     monkeypatch.setenv("NO_COLOR", "1")
-    (home / "gitconfig").write_text(
-        "[user]\n name = Tester\n email = tester@example.org\n[init]\n defaultBranch = main\n"
-    )
     return home
 
 
