@@ -109,6 +109,7 @@ class Watcher:
         self.empty: frozenset[str] = frozenset()  # files without a word in them, at the last look
         self._woken = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
+        orchestrator.project.prepare()  # how far it has told is kept there, also before the first task
         self._cursor = Cursor(orchestrator.project.state / "notified")
         self._told = self._cursor.read(orchestrator.queue.last_move())
 

@@ -121,6 +121,7 @@ def opened(
 def _looked_at_only(project: Project, settings: Settings, console: Console) -> Orchestrator:
     """Raises StorageProblem where something has to be put right first."""
     from cairn.orchestrator import Orchestrator
+    from cairn.queue import LEDGER
     from cairn.unwritable import shown_as_it_stands
 
     try:
@@ -128,7 +129,7 @@ def _looked_at_only(project: Project, settings: Settings, console: Console) -> O
     except DamagedFile:
         raise
     except StorageProblem as problem:
-        if settings.engine.url is not None or project.unsettled():
+        if settings.engine.url is not None or project.unsettled() or not (project.state / LEDGER).exists():
             raise
         orchestrator = Orchestrator.open_to_show(project, settings)
         console.note(f"cairn: {printable(shown_as_it_stands(orchestrator, problem))}")
