@@ -280,7 +280,9 @@ class OnServer(LedgerWithCrashes):
     @rule()
     def the_server_ends_all_connections(self):
         with psycopg.connect(self.url, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name = 'cairn'"
+            )
 
     def teardown(self):
         super().teardown()

@@ -33,6 +33,8 @@ from cairn.task_owner import Owner
 
 FILE = CodeOrigin("file", "x", "")
 HERE = Owner.this_process()
+# Waits until each has ended: until then it may still answer.
+END_SESSIONS = "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name = 'cairn'"
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def line(database_url):
 def test_a_ledger_whose_connection_ended_goes_on_as_if_nothing_had_been(queue, database_url):
     task = queue.add("x", FILE)
     for act in (queue.tasks, lambda: queue.claim(HERE), lambda: queue.add("y", FILE)):
-        sql(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+        sql(database_url, END_SESSIONS)
         act()
 
     assert queue.get(task.id).attempt == 1
@@ -150,7 +152,7 @@ def test_a_change_that_was_cut_off_in_its_middle_is_made_again_whole(queue, data
     def work():
         attempts.append(queue._db.execute("INSERT INTO pause VALUES ('m', 1, 'x', 1, 1)").count)
         if len(attempts) < 3:
-            sql(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+            sql(database_url, END_SESSIONS)
         return queue._db.execute("SELECT count(*) FROM pause").rows
 
     assert queue._db.write(work) == [(1,)]
@@ -294,7 +296,7 @@ def test_who_runs_counts_though_the_leases_ran_out_while_the_server_was_away(que
         theirs.reserve(task.id, "m", None, Spent.on(None, 400, 500))
         # As after a restart, a failover or a time in which nobody reached it: all sessions are new, all leases old.
         sql(database_url, "UPDATE cairn_shop.task SET lease_until = 1 WHERE status = 'running'")
-        sql(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cairn'")
+        sql(database_url, END_SESSIONS)
 
         assert queue.claim(HERE, at_once=1) is None
         assert queue.count_running() == 1
@@ -330,7 +332,7 @@ def test_a_server_that_stays_away_is_named_after_a_while_without_its_password(li
 
 def test_a_watch_hears_again_after_its_connection_was_lost(queue, place, database_url):
     with LedgerWatch(place) as watch:
-        sql(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+        sql(database_url, "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
         watch.wait(5)
         watch.wait(0.05)
         begun = time.monotonic()
