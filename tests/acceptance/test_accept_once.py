@@ -80,7 +80,7 @@ with at(Path(root), place_of(ledger), Path(tasks)) as clone:
     told = {}
     for task_id in ids:
         try:
-            getattr(clone, verb)(clone.task(task_id))
+            getattr(clone.decisions, verb)(clone.task(task_id))
             told[task_id] = "won"
         except CairnError as error:
             told[task_id] = type(error).__name__
