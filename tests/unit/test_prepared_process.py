@@ -254,5 +254,5 @@ def test_ps_tells_the_prepared_process_from_those_it_forked(forked):
         Path(f"/proc/{each}/cmdline").read_bytes().rstrip(b"\0").decode().split("\0")[1:] for each in (pid, prepared)
     ]
 
-    assert shown[0] == ["-m", "tests.answering_process", "forked"]
-    assert shown[1][:3] == ["-m", "tests.answering_process", "prepared"]
+    assert shown[0] == ["-P", "-m", "tests.answering_process", "forked"]
+    assert shown[1][:4] == ["-P", "-m", "tests.answering_process", "prepared"]
