@@ -126,10 +126,18 @@ ALTER TABLE task ADD COLUMN variant_group TEXT;
 
 
 # The same in Postgres. Its functions name their schema, so that they do the same for whoever looks at it from outside.
-# A commit that may let a task start, end or look different is told of; the renewal of a lease is not.
+# A commit that may let a task start, end or look different is told of; the renewal of a lease is not. For each row, for
+# a claim that finds nothing must wake nobody.
 _TELL = """
 CREATE OR REPLACE FUNCTION {schema}.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    PERFORM set_config('cairn.changed', 'yes', false); RETURN NULL; END $$
+    PERFORM set_config('cairn.changed', 'yes', false); RETURN NULL; END $$;
+DROP TRIGGER IF EXISTS task_is_told ON {schema}.task;
+CREATE TRIGGER task_is_told AFTER INSERT OR DELETE OR UPDATE OF status, owner, request, options, outcome, key,
+    not_before, deadline, priority, cancel_asked_at ON {schema}.task
+    FOR EACH ROW EXECUTE FUNCTION {schema}.tell();
+DROP TRIGGER IF EXISTS pause_is_told ON {schema}.pause;
+CREATE TRIGGER pause_is_told AFTER INSERT OR DELETE OR UPDATE ON {schema}.pause
+    FOR EACH ROW EXECUTE FUNCTION {schema}.tell();
 """
 _POSTGRES = """
 CREATE FUNCTION {schema}.task_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -155,11 +163,6 @@ CREATE TRIGGER task_birth AFTER INSERT ON {schema}.task
     FOR EACH ROW EXECUTE FUNCTION {schema}.task_changes();
 CREATE TRIGGER task_move AFTER UPDATE OF status ON {schema}.task
     FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {schema}.task_changes();
-CREATE TRIGGER task_is_told AFTER INSERT OR DELETE OR UPDATE OF status, owner, request, options, outcome, key,
-    not_before, deadline, priority, cancel_asked_at ON {schema}.task
-    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tell();
-CREATE TRIGGER pause_is_told AFTER INSERT OR DELETE OR UPDATE ON {schema}.pause
-    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tell();
 """
 
 
@@ -167,8 +170,6 @@ def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
     """The statements that make today's ledger of one of that version, one by one; 0 is none at all."""
     for each in range(version, VERSION) if version else ():
         yield from map(dialect.tables, statements(_UPGRADES[each]))
-    if dialect.name != "sqlite":
-        yield _TELL.format(schema=schema)  # as it is today, whatever was there
     if not version:
         for script in (_SCHEMA, _SINCE_3, _SINCE_4, _SINCE_6, _SINCE_7):
             yield from map(dialect.tables, statements(script))
@@ -176,6 +177,8 @@ def scripts(dialect: Dialect, version: int, schema: str = "") -> Iterator[str]:
             yield from statements(_TRIGGERS + _TRIGGERS_SINCE_3)
         else:
             yield _POSTGRES.format(schema=schema)
+    if dialect.name != "sqlite":
+        yield _TELL.format(schema=schema)  # as it is today, whatever was there
     moves = ", ".join(f"('{was}', '{became}')" for was, targets in MOVES.items() for became in sorted(targets))
     yield f"INSERT INTO legal_move VALUES {moves} ON CONFLICT DO NOTHING"  # noqa: S608 - words of the code
 

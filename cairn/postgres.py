@@ -190,6 +190,14 @@ class PostgresLedger:
             return
         self._connection = connection_to(self.place)
         self._compared, self._since, self._was_lost = float("-inf"), None, True
+        try:
+            self._require_ours()
+        except BaseException:
+            self._connection.close()  # so that the next call looks again, and is refused as well
+            raise
+
+    def _require_ours(self) -> None:
+        """It may have been upgraded or deleted since the connection before this one."""
         found = self._layout()
         if found is not None:
             require_known(str(self.place), found.oldest)

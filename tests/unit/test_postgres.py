@@ -294,6 +294,7 @@ def test_who_runs_counts_though_the_leases_ran_out_while_the_server_was_away(que
     with DayBudget(place, Ceilings(tokens=1_000), str(elsewhere)) as theirs, DayBudget(place, theirs.ceilings) as day:
         task = queue.claim(elsewhere)
         theirs.reserve(task.id, "m", None, Spent.on(None, 400, 500))
+        assert day.today().reserved.calls == 1  # it has a session, which it can lose
         # As after a restart, a failover or a time in which nobody reached it: all sessions are new, all leases old.
         sql(database_url, "UPDATE cairn_shop.task SET lease_until = 1 WHERE status = 'running'")
         sql(database_url, END_SESSIONS)
@@ -340,6 +341,15 @@ def test_a_watch_hears_again_after_its_connection_was_lost(queue, place, databas
         watch.wait(20)
 
         assert time.monotonic() - begun < 5
+
+
+def test_a_claim_that_finds_nothing_wakes_nobody(queue, place):
+    with LedgerWatch(place) as watch:
+        assert queue.claim(Owner.this_process()) is None
+        begun = time.monotonic()
+        watch.wait(0.3)
+
+        assert time.monotonic() - begun >= 0.3
 
 
 def test_a_watch_whose_line_is_cut_as_it_begins_begins_again(queue, line):
@@ -443,6 +453,16 @@ def test_a_newer_ledger_is_left_alone_unless_it_still_serves_this_cairn(queue, p
     with pytest.raises(UsageProblem, match=r"written by a newer Cairn \(format 98"):
         opened(place)
     assert sql(database_url, "SELECT version, oldest FROM cairn_shop.layout") == [(99, 98)]
+
+
+def test_a_session_that_an_upgrade_shut_out_stays_shut_out(queue, database_url):
+    queue.add("x", FILE)
+    sql(database_url, "UPDATE cairn_shop.layout SET version = 99, oldest = 99")
+    sql(database_url, END_SESSIONS)
+
+    for _ in range(2):
+        with pytest.raises(UsageProblem, match=r"written by a newer Cairn \(format 99"):
+            queue.claim(Owner.this_process())
 
 
 def earlier(url):
