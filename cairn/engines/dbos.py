@@ -76,7 +76,7 @@ class DbosEngine:
         self._heard = b""
         self._up = self._was_up = self._stopped = False
         self._offers: deque[Offered] = deque()
-        self._held: dict[str, Offered] = {}
+        self._held: dict[tuple[str, int], Offered] = {}  # by the task and its attempt: an earlier one may end late
         self._said: tuple[float, Wanted | None] = (0.0, None)
         self._counted = float("-inf")  # when it was last asked who lives
         self._starts, self._start_at, self._down_since = 0, 0.0, 0.0
@@ -117,7 +117,7 @@ class DbosEngine:
             offer = self._offers.popleft()
             task = None if self._stopped else self._claimed(owner, offer.task, without)
             if task is not None:
-                self._held[task.id] = offer
+                self._held[task.id, task.attempt] = offer
                 return task
             self._say(Done(offer.task, offer.attempt))
         return None
@@ -128,7 +128,7 @@ class DbosEngine:
 
     def let_go(self, task: Task) -> None:
         """Its dispatch ends."""
-        offer = self._held.pop(task.id, None)
+        offer = self._held.pop((task.id, task.attempt), None)
         if offer is not None:
             self._say(Done(offer.task, offer.attempt))
 

@@ -227,8 +227,8 @@ class _Sweeper:
         if not ids:
             return
         found = self._list(workflow_ids=list(ids))
-        self._delete([each for each in found if not _is_live(each, living)])
-        live = {each.workflow_id for each in found if _is_live(each, living)}
+        live = {each.workflow_id for each in found if _is_live(each, living) and _says(each, ids[each.workflow_id])}
+        self._delete([each for each in found if each.workflow_id not in live])
         for workflow, each in ids.items():  # in the ledger's order, which DBOS keeps among equals
             if workflow not in live:
                 self._enqueue(workflow, each)
@@ -277,6 +277,12 @@ class _Sweeper:
 
 def _is_live(workflow: WorkflowStatus, living: frozenset[str]) -> bool:
     return workflow.status in _LIVE and (workflow.status != "PENDING" or workflow.executor_id in living)
+
+
+def _says(workflow: WorkflowStatus, ready: Ready) -> bool:
+    """Whether one that waits still has the task's models and rank, which may change before its next attempt."""
+    said = (workflow.queue_partition_key or "", workflow.priority)
+    return workflow.status != "ENQUEUED" or said == (_needs(ready.models), ready.rank)
 
 
 def _address(url: str) -> str:

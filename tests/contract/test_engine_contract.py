@@ -336,6 +336,39 @@ def test_what_a_killed_crew_was_offered_is_another_ones(queue, crew):
 
 
 @dbos
+def test_an_attempt_that_ends_late_ends_its_own_dispatch_and_no_other(queue, crew):
+    """Its worker had lost touch; meanwhile another one of the crew had got the task."""
+    (task,) = add(queue)
+    workers = crew(2)
+    assert workers.takes(1) == [task]
+    early = workers.running.pop(task)
+    queue.requeue(early)
+    assert workers.takes(1) == [task]
+    workers.engine.let_go(early)
+    workers.ends(task)
+
+    both = add(queue, 2)
+    assert workers.takes(2) == both
+
+
+@dbos
+def test_a_dispatch_that_waits_follows_its_task_to_another_model(queue, crew):
+    (held,) = add(queue)
+    has = crew(1)
+    assert has.takes(1) == [held]
+    (task,) = of_model(queue, "m")
+    waiting = "SELECT count(*) FROM cairn_engine.workflow_status WHERE status = 'ENQUEUED' AND queue_name = %s"
+    with psycopg.connect(queue.place.url, autocommit=True) as server:
+        while server.execute(waiting, (queue.place.schema,)).fetchone() != (1,):
+            has.step()
+    queue.rewrite(queue.get(task), queue.draft("x", CodeOrigin("model", "n"), model="n"))
+
+    lacks = crew(1)
+    lacks.without = ("m",)
+    assert lacks.takes(1) == [task]
+
+
+@dbos
 def test_a_dispatch_that_the_ledger_refused_is_made_anew(queue, crew):
     """The model was paused in the moment between the offer and the claim."""
     (task,) = queue.put([queue.draft("x", CodeOrigin("model", "m1"), model="m1")])
