@@ -51,7 +51,7 @@ def test_a_model_over_the_llm_library_does_a_task_that_is_reviewed_accepted_and_
     assert ran.code == 0, ran.err
     assert tree(package) == before, "nothing changes before accept"
 
-    patch = subprocess.run([sys.executable, "-m", "cairn", "diff"], capture_output=True, check=True).stdout
+    patch = subprocess.run([sys.executable, "-P", "-m", "cairn", "diff"], capture_output=True, check=True).stdout
     subprocess.run(["git", "apply", "--check", "-"], input=patch, check=True)
     assert cairn("diff", "--name-only").out == "click/core.py\nclick/utils.py\n"
 
