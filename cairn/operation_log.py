@@ -125,6 +125,9 @@ class Operation:
 _TOKEN = re.compile("[0-9a-f]{16}")  # it becomes part of file names
 
 
+_Row = tuple[int, str, str, int | None, str, int, float, float | None]
+
+
 class OperationLog:
     """The opened log. Every method is one durable transaction."""
 
@@ -244,7 +247,12 @@ class OperationLog:
 
     def every(self) -> tuple[Operation, ...]:
         """All operations, the oldest first."""
-        return tuple(map(self._operation, self._db.execute("SELECT * FROM operation ORDER BY id").fetchall()))
+        rows = self._db.execute("SELECT * FROM operation ORDER BY id").fetchall()
+        paths: dict[int, list[str]] = {}  # of all at once: a statement for each operation made each accept slower
+        for identifier, path in self._db.execute("SELECT operation, path FROM edit ORDER BY path"):
+            paths.setdefault(identifier, []).append(path)
+        partial = {identifier for (identifier,) in self._db.execute("SELECT DISTINCT operation FROM part")}
+        return tuple(self._known(row, paths.get(row[0], ()), partial=row[0] in partial) for row in rows)
 
     def interrupted(self) -> Operation | None:
         """The one that is being carried out; there is never more than one."""
@@ -371,11 +379,15 @@ class OperationLog:
     def _move(self, identifier: int, state: OperationState) -> None:
         self._db.execute("UPDATE operation SET state = ? WHERE id = ?", (state, identifier))
 
-    def _operation(self, row: tuple[int, str, str, int | None, str, int, float, float | None]) -> Operation:
+    def _operation(self, row: _Row) -> Operation:
+        paths = self._db.execute("SELECT path FROM edit WHERE operation = ? ORDER BY path", row[:1]).fetchall()
+        partial = self._db.execute("SELECT 1 FROM part WHERE operation = ?", row[:1]).fetchone() is not None
+        return self._known(row, [path for (path,) in paths], partial=partial)
+
+    def _known(self, row: _Row, paths: Sequence[str], *, partial: bool) -> Operation:
         identifier, token, task_id, undoes, state, recorded, started_at, finished_at = row
         if not _TOKEN.fullmatch(token):
             raise damaged(self._file, f"Operation {identifier} has no token of ours.")
-        paths = self._db.execute("SELECT path FROM edit WHERE operation = ? ORDER BY path", (identifier,)).fetchall()
         return Operation(
             identifier,
             token,
@@ -385,8 +397,8 @@ class OperationLog:
             bool(recorded),
             started_at,
             finished_at,
-            tuple(path for (path,) in paths),
-            self._db.execute("SELECT 1 FROM part WHERE operation = ?", (identifier,)).fetchone() is not None,
+            tuple(paths),
+            partial,
         )
 
 
