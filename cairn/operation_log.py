@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from cairn.changes import Content, EntryKind
-from cairn.errors import DamagedFile, StorageProblem
+from cairn.errors import StorageProblem
 from cairn.file_attributes import Attributes, is_kept
 from cairn.hunks import Aspect, Edited, Part, Piece, Selection
 from cairn.line_diff import Span
 from cairn.packed_bytes import packed, unpacked
 from cairn.project_files import Edit, Owner
 from cairn.project_path import project_path
-from cairn.sqlite_file import connect, copy_in_memory, damaged, transaction, translate_errors
+from cairn.sqlite_file import connect, damaged, or_copy_in_memory, transaction, translate_errors
 
 VERSION = 5
 PAGE_BYTES = 2048  # seven tables and indexes are in it from the start
@@ -123,8 +123,6 @@ class Operation:
 
 
 _TOKEN = re.compile("[0-9a-f]{16}")  # it becomes part of file names
-
-
 _Row = tuple[int, str, str, int | None, str, int, float, float | None]
 
 
@@ -150,15 +148,7 @@ class OperationLog:
     @contextmanager
     def reading(cls, path: Path) -> Iterator[OperationLog]:
         """As `opened`, also where nothing can be written: then it is as it was at this moment."""
-        try:
-            connection = _connected(path)
-        except DamagedFile:
-            raise
-        except StorageProblem as problem:
-            copy = copy_in_memory(path)
-            if copy is None:
-                raise problem from None
-            connection = copy
+        connection = or_copy_in_memory(path, lambda: _connected(path))
         try:
             with translate_errors(path):
                 _prepare(connection, path)

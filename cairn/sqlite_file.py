@@ -9,7 +9,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -44,17 +44,23 @@ def connect(
     opened, in memory: SQLite needs a file for shared memory beside the database, even to read.
     """
     if read_only:
-        try:
-            return _connected(path, mode="rw", durable=durable, read_only=True)
-        except DamagedFile:
-            raise
-        except StorageProblem as problem:
-            copy = copy_in_memory(path)
-            if copy is None:
-                raise problem from None
-            copy.execute("PRAGMA query_only = ON")
-            return copy
+        connection = or_copy_in_memory(path, lambda: _connected(path, mode="rw", durable=durable, read_only=True))
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     return _connected(path, mode="rwc" if create else "rw", durable=durable, page_bytes=page_bytes)
+
+
+def or_copy_in_memory(path: Path | str, connected: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    """What it connects to; where that cannot be written, what is committed there now. Raises as `connected` does."""
+    try:
+        return connected()
+    except DamagedFile:
+        raise
+    except StorageProblem as problem:
+        copy = copy_in_memory(path)
+        if copy is None:
+            raise problem from None
+        return copy
 
 
 def copy_in_memory(path: Path | str) -> sqlite3.Connection | None:
@@ -106,7 +112,6 @@ def _configure(connection: sqlite3.Connection, *, new: bool, durable: bool, read
     # Some builds overwrite what is deleted, which needs as much room again; a full disk has none to take back with.
     connection.execute("PRAGMA secure_delete = OFF")
     if read_only:
-        connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA temp_store = MEMORY")  # a disk may be too full to sort on
     if new:
         connection.execute("PRAGMA journal_mode = WAL")
